@@ -1,0 +1,195 @@
+"""The command line: `mmkd COMMAND ...`. Importing this imports no command, no plugin, no torch and no rich.
+
+A command is a line in `COMMANDS` and a file `mmkd/cli/<name>.py` that defines `command`: a function with typer
+annotations, which may return an exit code, or a `typer.Typer` with sub-commands. For bad input it raises `MmkdError`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from mmkd.cli import console
+from mmkd.errors import ConfigError, MmkdError
+
+COMMANDS = {
+    "list": "List the components and recipes that are installed.",
+    "show": "Print a recipe as it resolves, or what is known of a component.",
+    "explain": "Show what a recipe connects: taps, adapters, losses, shapes and parameters.",
+    "run": "Train a recipe's arms and print what the distillation was worth.",
+    "export": "Write a run's student as a bundle that needs only its own inputs.",
+    "predict": "Run a bundle on a file.",
+    "data": "Fetch, verify and describe data sets.",
+    "doctor": "Check the installation, the device, the data folder and every component.",
+}
+
+_INTERRUPTED = 130
+_DEFECT = 70
+
+
+class _InterruptError(Exception):
+    """Ctrl-C, told apart from what typer makes of it."""
+
+
+class _LazyGroup(TyperGroup):
+    """A group that imports a command's file when the command is used, and lists commands from the table."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            from difflib import get_close_matches
+
+            close = get_close_matches(cmd_name, COMMANDS, n=1)
+            hint = f"did you mean `{close[0]}`? " if close else ""
+            raise ConfigError(f"no command `{cmd_name}`", f"{hint}`mmkd --help` lists the commands")
+        if cmd_name not in self.commands:
+            self.commands[cmd_name] = _build(cmd_name)
+        return self.commands[cmd_name]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise _InterruptError from None
+
+
+_APP = typer.Typer(
+    cls=_LazyGroup,
+    invoke_without_command=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+@_APP.callback(help="Distil a teacher into a student that needs less, and prove what it was worth.")
+def _options(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks. May stand anywhere.")] = False,
+) -> None:
+    if version:
+        from mmkd import registry
+
+        print(f"mmkd {registry.distributions().get(registry.CORE, registry.UNKNOWN_VERSION)}")
+        raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        print(ctx.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Arguments:
+        arguments: those of the process by default.
+
+    Returns:
+        The exit code: 0; the `exit_code` of an `MmkdError`; 2 for wrong usage; 4 for a disk that is full or may not be
+        written; 70 for a defect of mmkd; 130 after Ctrl-C.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    own = given[: given.index("--")] if "--" in given else given
+    debug = "--debug" in own
+    given = [argument for argument in own if argument != "--debug"] + given[len(own) :]
+    try:
+        code = typer.main.get_command(_APP).main(args=given, prog_name="mmkd", standalone_mode=False)
+        sys.stdout.flush()
+    except (KeyboardInterrupt, _InterruptError):
+        console.error("interrupted")
+        code = _INTERRUPTED
+    except BrokenPipeError:  # `mmkd list | head`
+        code = 1
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        code = _report(error, debug)
+    _silence_broken_stdout()
+    return code if isinstance(code, int) else 0
+
+
+def _build(name: str) -> Any:
+    command = importlib.import_module(f"mmkd.cli.{name}").command
+    if isinstance(command, typer.Typer):
+        command.rich_markup_mode = None
+        return typer.main.get_group(command)
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command(name)(command)
+    return typer.main.get_command(app)
+
+
+def _report(error: Exception, debug: bool) -> int:
+    """Print one line for an error; returns the exit code."""
+    if isinstance(error, OSError):
+        error = _storage_error(error)
+    if isinstance(error, MmkdError):
+        console.error(str(error))
+        return error.exit_code
+    if hasattr(error, "format_message"):  # typer's errors of usage; their class has moved between typer's versions
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context is not None else "mmkd"
+        console.error(f"{error.format_message().rstrip('. ')}; `{path} --help` shows what it takes")
+        return ConfigError.exit_code
+    if isinstance(error, typer.Abort):
+        console.error("stopped at your request")
+        return 1
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("mmkd."):
+        console.error(
+            f"the Python module `{error.name}` is not installed; install the package, or mmkd's extra, that has it"
+        )
+        return 1
+    _report_defect(error, debug)
+    return _DEFECT
+
+
+def _storage_error(error: OSError) -> Exception:
+    """What the disk refused, told in one line; any other error as it is."""
+    from mmkd.files import storage_errors
+
+    try:
+        with storage_errors(error.filename or "the output"):
+            raise error
+    except Exception as told:
+        return told
+
+
+def _report_defect(error: Exception, debug: bool) -> None:
+    """One line for an error that nobody foresaw; its traceback goes to a file, so that a long run doesn't lose it."""
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if debug:
+        console.error(f"{what}; this is a defect of mmkd: please report it with the lines above")
+        return
+    import tempfile
+
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="mmkd-", suffix=".log", delete=False) as file:
+            traceback.print_exception(error, file=file)
+    except OSError:
+        traceback.print_exception(error)
+        console.error(f"{what}; this is a defect of mmkd: please report it with the lines above")
+    else:
+        console.error(f"{what}; this is a defect of mmkd: please report it with {file.name}, or show more with --debug")
+
+
+def _silence_broken_stdout() -> None:
+    """If stdout cannot be written, keep the interpreter from trying again, and complaining, when it exits."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

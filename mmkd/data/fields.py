@@ -1,0 +1,43 @@
+"""Field: the declared form of one value of a data set, copied into the manifest of every exported student."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+OutputSpec = Mapping[str, tuple[int, ...]]
+"""Names and per-sample shapes of the outputs that a task wants from a model, e.g. `{"logits": (7,)}`."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One named value of a data set.
+
+    Arguments:
+        shape: sizes of one sample (`None`: varies), of the whole value for constants and relations.
+        dtype: torch's name of the type.
+        layout: meaning of the axes, by the names in `mmkd.layouts`; `"edges"` marks a relation `[2, E]` of row ids.
+        kind: `sample` (one row per sample), `constant` (shared, ties no samples), `relation` (ties rows).
+        target: True for labels; they are hidden on rows that are not labelled.
+        classes: names of the classes of a categorical target.
+        unit: physical unit, e.g. `"m/s2"`.
+        rate: sampling rate in Hz.
+        range: smallest and largest legal value.
+        normalisation: mean and standard deviation per channel, fitted on training rows and already applied.
+    """
+
+    shape: tuple[int | None, ...] = ()
+    dtype: str = "float32"
+    layout: str = ""
+    kind: Literal["sample", "constant", "relation"] = "sample"
+    target: bool = False
+    classes: tuple[str, ...] = ()
+    unit: str = ""
+    rate: float | None = None
+    range: tuple[float, float] | None = None
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+
+    def manifest(self) -> dict[str, Any]:
+        """JSON form without the defaults that say nothing."""
+        return {key: value for key, value in asdict(self).items() if value not in ("", None, (), False)}

@@ -1,0 +1,31 @@
+"""Nested dicts of tensors (`x_dict`, `edge_index_dict`): apply a function to every leaf."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from torch import Tensor
+
+Nested = Tensor | Mapping[Any, Any]
+
+
+def map_tensors(function: Callable[[Tensor], Tensor], value: Nested) -> Any:
+    """The same nesting with `function` applied to each tensor; other leaves stay as they are."""
+    if isinstance(value, Mapping):
+        return {key: map_tensors(function, inner) for key, inner in value.items()}
+    return function(value) if isinstance(value, Tensor) else value
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """Every tensor in the nesting, in order."""
+    if isinstance(value, Mapping):
+        for inner in value.values():
+            yield from tensors_in(inner)
+    elif isinstance(value, Tensor):
+        yield value
+
+
+def rows_of(value: Nested, index: Tensor) -> Any:
+    """The rows `index` of every tensor."""
+    return map_tensors(lambda tensor: tensor.index_select(0, index), value)

@@ -1,0 +1,13 @@
+"""Offline distillation: frozen sources teach one student."""
+
+from __future__ import annotations
+
+from mmkd.schemes.base import Parts, Scheme, Stage
+
+
+class Offline(Scheme):
+    """One stage with one update: the student learns the task and from every source."""
+
+    def stages(self, parts: Parts, /) -> list[Stage]:
+        after = [source.after_step for source in parts.sources.values()]
+        return [Stage({"student": parts.update("student", parts.sources)}, after_step=after)]

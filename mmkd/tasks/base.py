@@ -1,0 +1,68 @@
+"""The contract of a task: supervised loss, inference for evaluation, metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from mmkd.data.fields import Field, OutputSpec
+from mmkd.data.views import Batch
+from mmkd.errors import ConfigError
+from mmkd.signals import Signals
+
+Records = Mapping[str, np.ndarray]
+"""What evaluation keeps: arrays with one row per test sample."""
+
+
+class Task:
+    """What is learnt, and how well it is done.
+
+    Constructors take `(fields: Mapping[str, Field], /, *, target: str = "label", ...)`.
+
+    Attributes:
+        primary: metric that decides selection and verdicts.
+        higher_is_better: direction of the primary metric.
+        outputs: outputs wanted from a model, with their per-sample shapes.
+    """
+
+    primary: ClassVar[str]
+    higher_is_better: ClassVar[bool] = True
+    outputs: OutputSpec
+
+    def __init__(self, fields: Mapping[str, Field], /, *, target: str = "label") -> None:
+        if target not in fields or not fields[target].target:
+            known = ", ".join(name for name, declared in fields.items() if declared.target) or "none"
+            raise ConfigError(f"the task's target '{target}' is no label of the data set", f"labels: {known}")
+        self.target = target
+        self.field = fields[target]
+
+    def loss(self, signals: Signals, batch: Batch) -> Tensor:
+        """Supervised loss, averaged over the labelled rows of the batch; 0 with a gradient path where there are none."""
+        raise NotImplementedError
+
+    def predict(self, call: Callable[[Batch], Signals], batch: Batch) -> dict[str, Tensor]:
+        """Evaluation inference, one row per sample: by default the outputs of one call."""
+        return dict(call(batch).outputs)
+
+    def record(self, prediction: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """Rows kept for the metrics; a task with bulky predictions reduces them to per-sample scores here."""
+        return {**prediction, self.target: batch[self.target]}
+
+    def metrics(self, records: Records, groups: np.ndarray | None = None) -> dict[str, float]:
+        """All metrics over the records; must hold `primary`."""
+        raise NotImplementedError
+
+    def unit_scores(self, records: Records) -> np.ndarray | None:
+        """Per-sample scores whose mean is the primary metric, `[N]`; None where it does not decompose."""
+        return None
+
+    def constant(self, train: Records, test: Records) -> float | None:
+        """Primary metric on `test` of the best constant predictor of `train`; None where there is none."""
+        return None
+
+    def describe(self) -> dict[str, Any]:
+        """What the manifest of an exported student says of inference: class names, windows, decoding."""
+        return {"task": type(self).__name__, "target": self.target, "classes": list(self.field.classes)}

@@ -1,0 +1,64 @@
+"""Single-label classification."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import f1_score
+from torch import Tensor
+from torch.nn import functional as F
+
+from mmkd.data.fields import Field
+from mmkd.data.views import Batch
+from mmkd.errors import DataError
+from mmkd.signals import Signals
+from mmkd.tasks.base import Records, Task
+
+
+class Classification(Task):
+    """Cross-entropy on the labelled rows; accuracy (primary), macro-F1 and NLL on the test rows.
+
+    Arguments:
+        target: the label field, integers in `[0, classes)`.
+        label_smoothing: share of the target's mass that is spread over all classes.
+        output: the model output that holds the logits, `[B C]`.
+    """
+
+    primary = "accuracy"
+
+    def __init__(self, fields: Mapping[str, Field], /, *, target: str = "label", label_smoothing: float = 0.0,
+                 output: str = "logits") -> None:  # fmt: skip
+        super().__init__(fields, target=target)
+        if not self.field.classes:
+            raise DataError(f"label field '{target}' names no classes", "declare Field(..., classes=(...))")
+        self.label_smoothing = label_smoothing
+        self.output = output
+        self.outputs = {output: (len(self.field.classes),)}
+
+    def loss(self, signals: Signals, batch: Batch) -> Tensor:
+        logits = signals.outputs[self.output].float()
+        labels = batch[self.target].masked_fill(~batch.labelled, -100)
+        total = F.cross_entropy(logits, labels, reduction="sum", label_smoothing=self.label_smoothing, ignore_index=-100)
+        return total / batch.labelled.sum().clamp(min=1)
+
+    def metrics(self, records: Records, groups: np.ndarray | None = None) -> dict[str, float]:
+        logits, labels = records[self.output].astype(np.float64), records[self.target]
+        shifted = logits - logits.max(1, keepdims=True)
+        log_probability = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+        return {
+            "accuracy": float((logits.argmax(1) == labels).mean()),
+            "macro_f1": float(f1_score(labels, logits.argmax(1), average="macro")),
+            "nll": float(-log_probability[np.arange(len(labels)), labels].mean()),
+        }
+
+    def unit_scores(self, records: Records) -> np.ndarray:
+        return (records[self.output].argmax(1) == records[self.target]).astype(np.float64)
+
+    def constant(self, train: Records, test: Records) -> float:
+        majority = np.bincount(train[self.target], minlength=len(self.field.classes)).argmax()
+        return float((test[self.target] == majority).mean())
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "output": self.output, "decision": "argmax"}

@@ -1,0 +1,1 @@
+"""Training: Step, loop, optimiser, checkpoints, randomness."""
