@@ -1,8 +1,8 @@
 """The sensor contract: which fields a model instance reads, and the model bound to them.
 
-By default the required parameters of `forward` are field names (`def forward(self, camera)` reads `camera`). A recipe may
-bind otherwise: `inputs = { x = "t1ce" }`; a list concatenates along the channel axis. Optional parameters are passed only if
-listed. The binding is read from the raw class once and used in training, evaluation and export alike.
+By default the required parameters of `forward` are field names (`def forward(self, camera)` reads `camera`). A recipe
+may bind otherwise: `inputs = { x = "t1ce" }`; a list concatenates along the channel axis. Optional parameters are
+passed only if listed. The binding is read from the raw class once and used in training, evaluation and export alike.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mmkd.errors import BindingError, LayoutError
 from mmkd.layouts import Layout, Spec, Specs, layout_named
 from mmkd.nested import map_tensors
 from mmkd.signals import Signals
-from mmkd.taps import Taps, guess_layout
+from mmkd.taps import Taps, overwrites_in_training
 
 InputBinding = Mapping[str, str | Sequence[str]]
 
@@ -57,37 +57,67 @@ class Binding:
         }
 
 
-def bind(forward: Any, fields: Mapping[str, Field], inputs: InputBinding | None = None, owner: str = "model") -> Binding:
+def bind(
+    forward: Any, fields: Mapping[str, Field], inputs: InputBinding | None = None, owner: str = "model"
+) -> Binding:
     """Resolve which fields a `forward` reads.
 
     Arguments:
         forward: the unwrapped function (a class's `forward`; `self` is left out).
         fields: the data set's fields.
-        inputs: explicit binding; must cover every required parameter.
+        inputs: explicit binding; a required parameter that it leaves out reads the field of its own name.
         owner: what errors call the model.
 
-    Raises `BindingError` for `*args`/`**kwargs` without a binding, unknown fields or parameters, targets as inputs.
+    Raises `BindingError` for `*args`/`**kwargs` without a binding, parameters that take no name, unknown fields or
+    parameters, targets as inputs.
     """
     parameters = [p for p in inspect.signature(forward).parameters.values() if p.name != "self"]
-    variadic = any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters)
-    named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    required = [p.name for p in named if p.default is p.empty]
-    if variadic and inputs is None:
-        raise BindingError(f"{owner}: forward takes *args or **kwargs, so its fields cannot be read from its signature",
-                           'bind them: inputs = { x = "field" }')  # fmt: skip
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    if unnamed := [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY]:
+        raise BindingError(
+            f"{owner}: forward takes {', '.join(unnamed)} by position alone, and fields are passed by name",
+            "remove the `/` from its signature",
+        )
+    if len(named) < len(parameters) and inputs is None:
+        raise BindingError(
+            f"{owner}: forward takes *args or **kwargs, so its fields cannot be read from its signature",
+            'bind them: inputs = { x = "field" }',
+        )
+    allowed = None if any(p.kind is p.VAR_KEYWORD for p in parameters) else {p.name for p in named}
+    return bind_names([p.name for p in named if p.default is p.empty], fields, inputs, owner, allowed)
+
+
+def bind_names(
+    required: Sequence[str],
+    fields: Mapping[str, Field],
+    inputs: InputBinding | None = None,
+    owner: str = "model",
+    allowed: set[str] | None = None,
+) -> Binding:
+    """Resolve a binding from parameter names, as `bind` does from a signature.
+
+    Arguments:
+        required: parameters that are bound to the field of their own name unless `inputs` says otherwise.
+        allowed: every parameter that there is; None: any.
+    """
     wanted: dict[str, tuple[str, ...]] = {name: (name,) for name in required}
     for name, value in (inputs or {}).items():
-        if not variadic and name not in {p.name for p in named}:
-            raise BindingError(f"{owner}: inputs names '{name}', but forward has {', '.join(p.name for p in named)}")
+        if allowed is not None and name not in allowed:
+            known = ", ".join(sorted(allowed)) or "unnamed"
+            raise BindingError(f"{owner}: inputs names '{name}', but its parameters are {known}")
         wanted[name] = (value,) if isinstance(value, str) else tuple(value)
+        if not wanted[name]:
+            raise BindingError(f"{owner}: inputs gives parameter '{name}' an empty list of fields")
     if not wanted:
         raise BindingError(f"{owner}: forward reads nothing")
     axes = {}
     for parameter, names in wanted.items():
         for name in names:
             if name not in fields:
-                raise BindingError(f"{owner}: parameter '{parameter}' reads field '{name}', which the data does not have",
-                                   f"bind it: inputs = {{ {parameter} = \"...\" }}; fields: {', '.join(fields)}")  # fmt: skip
+                raise BindingError(
+                    f"{owner}: parameter '{parameter}' reads field '{name}', which the data does not have",
+                    f'bind it: inputs = {{ {parameter} = "..." }}; fields: {", ".join(fields)}',
+                )
             if fields[name].target:
                 raise BindingError(f"{owner}: field '{name}' is a label and cannot be an input")
         if len(names) > 1:
@@ -97,27 +127,39 @@ def bind(forward: Any, fields: Mapping[str, Field], inputs: InputBinding | None 
 
 
 def _concatenation_axis(names: tuple[str, ...], fields: Mapping[str, Field], owner: str) -> int:
-    layouts = {fields[name].layout for name in names}
-    if len(layouts) != 1 or not next(iter(layouts)):
-        raise BindingError(f"{owner}: fields {', '.join(names)} cannot be concatenated: layouts {sorted(layouts)}")
-    return layout_named(next(iter(layouts))).channel_axis
+    """The channel axis of fields that agree in everything else."""
+    error = f"{owner}: fields {', '.join(names)} cannot be concatenated: "
+    layouts = sorted({fields[name].layout or "undeclared" for name in names})
+    if len(layouts) != 1 or layouts == ["undeclared"]:
+        raise BindingError(f"{error}layout {' and '.join(layouts)}", "declare one layout for them in the data set")
+    kinds = {fields[name].kind for name in names}
+    if kinds != {"sample"}:
+        raise BindingError(f"{error}only fields with one row per sample can be, not a {min(kinds - {'sample'})}")
+    axis = layout_named(layouts[0]).channel_axis
+    others = {(*shape[: axis - 1], *shape[axis:]) for shape in (fields[name].shape for name in names)}
+    if len(others) > 1:
+        shapes = ", ".join(f"{name} {list(fields[name].shape)}" for name in names)
+        raise BindingError(f"{error}they differ in more than channels: {shapes}")
+    return axis
 
 
 def input_fields(binding: Binding, fields: Mapping[str, Field]) -> dict[str, Field]:
     """The field of each parameter, for a model's constructor; concatenated fields show their joint channel count."""
-    joint = {}
-    for parameter, names in binding.inputs.items():
-        first = fields[names[0]]
-        if len(names) > 1:
-            axis = binding.axes[parameter] - 1
-            sizes = [fields[name].shape[axis] for name in names]
-            if None in sizes:
-                raise BindingError(f"fields {', '.join(names)} have no fixed channel count to concatenate")
-            shape = list(first.shape)
-            shape[axis] = sum(size for size in sizes if size is not None)
-            first = Field(tuple(shape), first.dtype, first.layout)
-        joint[parameter] = first
-    return joint
+    parts = {parameter: [fields[name] for name in names] for parameter, names in binding.inputs.items()}
+    return {name: _joint(some, binding.axes[name]) if len(some) > 1 else some[0] for name, some in parts.items()}
+
+
+def _joint(parts: Sequence[Field], axis: int) -> Field:
+    """The field of parts concatenated along `axis`; it says what all of them say."""
+    sizes = [part.shape[axis - 1] for part in parts]
+    if None in sizes:
+        raise BindingError("fields without a fixed channel count cannot be concatenated", "bind one of them")
+    shape = list(parts[0].shape)
+    shape[axis - 1] = sum(size for size in sizes if size is not None)
+    agreed = {name: value for name, value in vars(parts[0]).items() if all(vars(part)[name] == value for part in parts)}
+    moments = [part.normalisation for part in parts if part.normalisation is not None]
+    joint = tuple(tuple(value for both in moments for value in both[which]) for which in (0, 1))
+    return Field(**{**agreed, "shape": tuple(shape), "normalisation": joint if len(moments) == len(parts) else None})
 
 
 class Bound(nn.Module):
@@ -151,19 +193,30 @@ class Bound(nn.Module):
             return signals
         rows = len(batch.view.dataset)
         # A relational model answers for all rows; the batch is asked about a few of them.
-        return signals.map(lambda tensor: tensor.index_select(0, batch.index) if len(tensor) == rows else tensor)
+        return signals.map(lambda x: x.index_select(0, batch.index) if x.dim() and len(x) == rows else x)
 
     @torch.no_grad()
     def measure(self, batch: Batch) -> Specs:
-        """Sizes and layouts of outputs and features from one dry run in eval mode; nothing in the model changes."""
-        training = self.training
+        """Sizes and layouts of outputs and features from one dry run in eval mode; nothing in the model changes.
+
+        It also finds out which taps must be cloned. Raises `LayoutError` for a signal whose axis 0 is not the batch,
+        and for a layout that is declared for neither a tap nor an output.
+        """
+        modes = {part: part.training for part in self.modules()}
         self.eval()
         try:
-            self.taps.clones = {role: True for role in self.taps.paths}
+            self.taps.clones = set(self.taps.paths)
             signals = self(batch)
-            self.taps.clones = self.taps.overwritten()
         finally:
-            self.train(training)
+            for part, mode in modes.items():
+                part.training = mode
+        if not overwrites_in_training(self.module):
+            self.taps.clones = set(self.taps.overwritten)
+        if not self.binding.relational:
+            _check_rows(signals, len(batch.index))
+        if unknown := sorted(set(self.layouts) - self.taps.roles - set(signals.outputs)):
+            known = f"known: {', '.join([*sorted(self.taps.roles), *signals.outputs])}"
+            raise LayoutError(f"a layout is declared for '{unknown[0]}', which is no tap and no output", known)
         features = {role: self._spec(role, tensor) for role, tensor in signals.features.items()}
         outputs = {name: self._output_spec(name, tensor) for name, tensor in signals.outputs.items()}
         return Specs(outputs, features)
@@ -173,7 +226,7 @@ class Bound(nn.Module):
         if role in self.layouts:
             return Spec(self._declared(role, tensor), shape, path=path)
         try:
-            layout = guess_layout(self.taps.module_of(role), tensor, self.binding.relational)
+            layout = self.taps.guess(role, tensor, self.binding.relational)
         except LayoutError as error:
             return Spec(None, shape, path=path, ambiguity=f"tap '{role}' at '{path}': {error.cause}")
         return Spec(layout, shape, guessed=True, path=path)
@@ -188,6 +241,17 @@ class Bound(nn.Module):
         if layout.rank != tensor.dim():
             raise LayoutError(f"'{role}' is declared {layout} but has shape {tuple(tensor.shape)}")
         return layout
+
+
+def _check_rows(signals: Signals, rows: int) -> None:
+    """Every signal has one row per sample, or no axis at all."""
+    for kind, tensors in (("output", signals.outputs), ("tap", signals.features)):
+        for name, tensor in tensors.items():
+            if tensor.dim() and len(tensor) != rows:
+                raise LayoutError(
+                    f"{kind} '{name}' has shape {tuple(tensor.shape)} for a batch of {rows}: axis 0 must be the batch",
+                    "build the model so, e.g. with batch_first=True",
+                )
 
 
 def parameter_count(module: nn.Module) -> int:

@@ -1,6 +1,7 @@
 """Files that survive a crash: whole or absent, never half; and errors of the disk told in one line.
 
-Everything that mmkd keeps (results, checkpoints, the cache) is written through this module. Standard library and filelock only.
+Everything that mmkd keeps (results, checkpoints, the cache) is written through this module, which needs the standard
+library and filelock only.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ def write_synced(path: str | os.PathLike[str], data: bytes) -> None:
 def write_atomic(path: str | os.PathLike[str], data: bytes | str) -> None:
     """Writes or replaces a file so that a reader, and a crash at any moment, sees the old content or the new one.
 
-    Missing parent directories are made. A killed process may leave a hidden `.NAME.*.tmp` beside it, which is never read.
+    Missing parent directories are made. A killed process may leave a hidden `.NAME.*.tmp` beside it, never to be read.
 
     Raises:
         StorageError: the disk refuses; the old file is untouched and no temporary file stays.
@@ -144,15 +145,14 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     Raises:
         StorageError: the file is absent, cannot be read, or is not JSON (named with the place of the first fault).
     """
+    name = os.fspath(path)
     try:
         with storage_errors(path):
             return json.loads(Path(path).read_bytes().decode())
     except FileNotFoundError as error:
-        raise StorageError(f"{os.fspath(path)} is absent", "check the path, or run the command that writes it") from error
+        raise StorageError(f"{name} is absent", "check the path, or run the command that writes it") from error
     except (ValueError, RecursionError) as error:
-        raise StorageError(
-            f"{os.fspath(path)} is corrupt: not JSON ({error})", "delete it, or restore it from a copy"
-        ) from error
+        raise StorageError(f"{name} is corrupt: not JSON ({error})", "delete it, or restore it from a copy") from error
 
 
 def sha256_of_bytes(data: bytes | bytearray | memoryview) -> str:
@@ -173,7 +173,7 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
 def append_line(path: str | os.PathLike[str], text: str) -> int:
     """Appends one line to a log such as `metrics.jsonl`, whole or not at all.
 
-    The line reaches the operating system, so it survives the end of the process; `sync_file` makes it survive a power cut.
+    The line reaches the operating system, so it survives the process; `sync_file` makes it survive a power cut.
 
     Returns:
         The length of the file in bytes after the line, which a checkpoint stores and `truncate_to` goes back to.
@@ -220,15 +220,15 @@ def truncate_to(path: str | os.PathLike[str], byte_length: int) -> None:
 def lock(path: str | os.PathLike[str]) -> Iterator[None]:
     """Holds a directory for this process while the block runs; does not wait.
 
-    The operating system drops the lock when its holder ends, however it ends, so a killed process blocks nobody. The files
-    `.lock` and `.lock.holder` in the directory say who holds it.
+    The operating system drops the lock when its holder ends, however it ends, so a killed process blocks nobody. In the
+    directory the file `.lock` carries the lock and `.lock.holder` says whose it is.
 
     Arguments:
         path: the directory; it is made if absent.
 
     Raises:
-        StorageError: another process (or another `lock` in this one) holds the directory, named with its pid and host; or
-            the disk refuses.
+        StorageError: another process (or another `lock` in this one) holds the directory, and is named by pid and host;
+            or the disk refuses.
     """
     directory = Path(path)
     holder = directory / ".lock.holder"

@@ -1,10 +1,12 @@
 """What the axes of a feature mean: the layouts, and the measured `Spec` of one feature.
 
-A layout is a name and its axes. The set is open: a plugin makes `Layout("bev", "B C X Y")` and declares an adapter for it.
+A layout is a name and its axes. The set is open: a plugin makes `Layout("polar", "B C R A")` and
+registers adapters for it; a recipe or a field says `"polar [B C R A]"`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -29,6 +31,9 @@ class Layout:
 
     @property
     def channel_axis(self) -> int:
+        """Position of the axis `C`. Raises `LayoutError` where there is none."""
+        if "C" not in self.axes.split():
+            raise LayoutError(f"layout {self} has no channel axis C")
         return self.axes.split().index("C")
 
     def __str__(self) -> str:
@@ -43,6 +48,8 @@ VOLUME = Layout("volume", "B C D H W")
 BEV = Layout("bev", "B C X Y")
 NODES = Layout("nodes", "N C")
 CORE_LAYOUTS = (VECTOR, TOKENS, SERIES, MAP, VOLUME, BEV, NODES)
+
+_WITH_AXES = re.compile(r"(?P<name>[\w/-]+)\s*\[(?P<axes>\w+(\s+\w+)*)\]")
 
 
 @dataclass(frozen=True)
@@ -71,9 +78,10 @@ class Spec:
     def known_layout(self) -> Layout:
         """The layout. Raises `LayoutError` where it could be neither read nor guessed."""
         if self.layout is None:
+            what = f"tap '{self.path}'" if self.path else "a signal"
             raise LayoutError(
-                self.ambiguity or f"the layout of tap '{self.path}' with shape {self.shape} is unknown",
-                "declare it: student.layouts (or the source's model.layouts) = { role = \"tokens\" }",
+                self.ambiguity or f"the layout of {what} with shape {self.shape} per sample is unknown",
+                'declare it: student.layouts (or the source\'s model.layouts) = { role = "tokens" }',
             )
         return self.layout
 
@@ -95,14 +103,23 @@ class Specs:
             known = ", ".join(sorted(self.features)) or "none"
             raise LayoutError(
                 f"{owner} has no tap '{role}' (taps: {known})",
-                f"name its module path: taps = {{ {role} = \"module.path\" }}",
+                f'name its module path: taps = {{ {role} = "module.path" }}',
             )
         return self.features[role]
 
 
 def layout_named(name: str, extra: Iterable[Layout] = ()) -> Layout:
-    """Find a layout by name among the core's and `extra`. Raises `LayoutError` for an unknown name."""
+    """Find a layout by name among the core's and `extra`; `"polar [B C R A]"`, with its axes, makes one of a plugin.
+
+    Raises `LayoutError` for an unknown name, and for axes that contradict a known one.
+    """
     known = {layout.name: layout for layout in (*CORE_LAYOUTS, *extra)}
+    if match := _WITH_AXES.fullmatch(name.strip()):
+        layout = Layout(match["name"], " ".join(match["axes"].split()))
+        if known.get(layout.name, layout) != layout:
+            raise LayoutError(f"layout '{layout}' contradicts {known[layout.name]}", "name it otherwise")
+        return layout
     if name not in known:
-        raise LayoutError(f"unknown layout '{name}'", f"one of: {', '.join(known)}")
+        way_out = f'one of: {", ".join(known)}; or give its axes, as in "{name} [B C X]"'
+        raise LayoutError(f"unknown layout '{name}'", way_out)
     return known[name]

@@ -203,15 +203,15 @@ def _unknown(kind: str, owner: str, name: str, scan: _Scan) -> RegistryError:
     for ignored in scan.ignored:
         if (ignored.kind, ignored.name) == (kind, name) and owner in ("", ignored.distribution):
             return RegistryError(f"no {_one(kind)} `{wanted}`: {ignored.reason}", ignored.way_out)
-    elsewhere = [entry.kind for entry in scan.entries if entry.name == name and entry.kind != kind]
     offering = {entry.name: entry.distribution for entry in scan.entries if entry.kind == kind}
+    elsewhere = [entry.kind for entry in scan.entries if entry.name == name and name not in offering]
+    if elsewhere:
+        return RegistryError(f"no {_one(kind)} `{wanted}`: that name is among the {' and '.join(elsewhere)}", show_all)
     if name in offering:
         close = [f"{offering[name]}:{name}"]
     else:
         close = [other for other in sorted(offering) if other.rpartition("/")[2] == name.rpartition("/")[2]]
         close += [other for other in _close(name, offering) if other not in close]
-    if elsewhere and not close:
-        return RegistryError(f"no {_one(kind)} `{wanted}`: that name is among the {' and '.join(elsewhere)}", show_all)
     hint = f"did you mean {' or '.join(f'`{other}`' for other in close[:3])}? " if close else ""
     return RegistryError(f"no {_one(kind)} `{wanted}` is installed", hint + show_all)
 

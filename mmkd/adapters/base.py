@@ -12,16 +12,24 @@ from mmkd.layouts import Layout, Spec
 class Adapter(nn.Module):
     """Maps a student feature of layout `source` towards a teacher feature of layout `target`.
 
-    An adapter either keeps the layout and meets the teacher's sizes, or changes the layout and keeps the channels; `align`
-    joins such parts to a chain. Adapters are trained with the student and do not ship with it.
+    An adapter either keeps the layout and meets the teacher's sizes, or changes the layout and keeps the channels;
+    `align` joins such parts to a chain. Adapters are trained with the student and do not ship with it.
 
     Arguments of every adapter's constructor:
         student: measured form of what comes in.
-        teacher: measured form of the teacher's feature.
+        teacher: measured form of the teacher's feature, in the middle of a chain too.
+
+    Attributes:
+        source: layout that comes in.
+        target: layout that goes out.
+        automatic: False keeps an adapter out of every route that no recipe names it for, so that a second adapter for a
+            pair of layouts can be registered without making the pair ambiguous.
+        spec: form of what goes out.
     """
 
     source: ClassVar[Layout]
     target: ClassVar[Layout]
+    automatic: ClassVar[bool] = True
 
     def __init__(self, student: Spec, teacher: Spec, /) -> None:
         super().__init__()
@@ -29,8 +37,8 @@ class Adapter(nn.Module):
 
     @classmethod
     def output_spec(cls, student: Spec, teacher: Spec) -> Spec:
-        """Form of what comes out; the teacher's, unless the adapter changes the layout alone."""
-        return Spec(cls.target, teacher.shape)
+        """Form of what goes out: the teacher's. An adapter that changes the layout alone overrides it."""
+        return Spec(teacher.layout, teacher.shape)
 
     def forward(self, feature: Tensor) -> Tensor:
         raise NotImplementedError
@@ -49,7 +57,6 @@ class Chain(Adapter):
     def __init__(self, student: Spec, teacher: Spec, /, parts: list[Adapter]) -> None:
         super().__init__(student, teacher)
         self.parts = nn.ModuleList(parts)
-        self.spec = parts[-1].spec
 
     def forward(self, feature: Tensor) -> Tensor:
         for part in self.parts:

@@ -6,7 +6,6 @@ Results go to stdout, all else (errors, warnings, progress) to stderr. Colours o
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -19,7 +18,9 @@ if TYPE_CHECKING:
 def colours(stream: TextIO | None = None) -> bool:
     """Whether to colour what is written to `stream` (stdout by default)."""
     stream = sys.stdout if stream is None else stream
-    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and stream.isatty()
+    if stream is None or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return stream.isatty()
 
 
 def rich_console(*, stderr: bool = False) -> Console:
@@ -41,6 +42,8 @@ def warn(line: str) -> None:
 
 def print_json(value: object) -> None:
     """Print a value as JSON on stdout: what `--json` does in every command."""
+    import json
+
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
@@ -49,14 +52,17 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     cells = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
     bold, plain = ("\x1b[1m", "\x1b[0m") if colours() else ("", "")
-    for number, row in enumerate([list(headers), *cells]):
-        text = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        print(f"{bold}{text}{plain}" if number == 0 else text)
+    lines = []
+    for row in [headers, *cells]:
+        lines.append("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    lines[0] = f"{bold}{lines[0]}{plain}"
+    print("\n".join(lines))
 
 
 def one_line(text: str) -> str:
     """The text with line breaks folded and control characters made visible: it may come from somebody else's files."""
-    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+    text = " ".join(text.split())
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _note(word: str, line: str, colour: str) -> None:

@@ -12,19 +12,20 @@ from dataclasses import asdict
 from importlib import metadata
 from itertools import groupby
 from operator import itemgetter
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
 from mmkd import registry
 from mmkd.cli import console
 from mmkd.errors import RegistryError
 
-PACKAGES = ("torch", "numpy", "scipy", "pydantic", "safetensors", "onnx", "onnxruntime", "typer", "rich")
+PACKAGES = ("torch", "numpy", "scipy", "pydantic", "safetensors", "onnx", "onnxruntime")
 
 
-def command(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> int:
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(as_json: bool) -> int:
     """Check the installation, the device, the data folder and every component.
 
     Imports each registered component; those that break are named. Exit code 1 if anything is broken.
@@ -90,25 +91,35 @@ def _device() -> tuple[dict[str, Any], list[str]]:
 
 def _data() -> dict[str, Any]:
     """Where data sets are kept, whether that can be written, and the space left there."""
-    root = Path(os.environ.get("MMKD_DATA") or "~/.cache/mmkd").expanduser().absolute()
+    try:
+        from mmkd.data.root import VARIABLE, data_root
+
+        root = data_root()
+    except Exception as error:
+        return {"root": None, "problem": f"the data folder cannot be told ({type(error).__name__}: {error})"}
     existing = next(folder for folder in (root, *root.parents) if folder.exists())
-    writable = existing.is_dir() and os.access(existing, os.W_OK)
     problem = ""
     if not existing.is_dir():
-        problem = f"the data folder {root} cannot be made, because {existing} is a file; set MMKD_DATA to a folder"
+        problem = f"the data folder {root} cannot be made, because {existing} is a file; set {VARIABLE} to a folder"
     return {
         "root": str(root),
-        "set_by": "MMKD_DATA" if os.environ.get("MMKD_DATA") else "default",
+        "set_by": VARIABLE if os.environ.get(VARIABLE) else "default",
         "exists": root.is_dir(),
-        "writable": writable,
+        "writable": existing.is_dir() and os.access(existing, os.W_OK),
         "free_gb": round(shutil.disk_usage(existing).free / 1e9, 1),
         "problem": problem,
     }
 
 
-def _print(report: dict[str, Any]) -> None:
-    data, components = report["data"], report["components"]
+def _data_line(data: dict[str, Any]) -> str:
+    if data["root"] is None:
+        return "unknown"
     state = ("" if data["exists"] else ", not made yet") + ("" if data["writable"] else ", read-only")
+    return f"{data['root']} ({data['set_by']}{state}), {data['free_gb']} GB free"
+
+
+def _print(report: dict[str, Any]) -> None:
+    components = report["components"]
     rows = [
         ("python", f"{report['python']} on {report['platform']}"),
         ("mmkd", report["mmkd"]),
@@ -116,7 +127,7 @@ def _print(report: dict[str, Any]) -> None:
         ("packages", ", ".join(f"{name} {version or 'absent'}" for name, version in report["packages"].items())),
         ("device", report["device"] or "none: torch cannot be used"),
         ("threads", f"{report['threads']} of {report['cores']} cores"),
-        ("data", f"{data['root']} ({data['set_by']}{state}), {data['free_gb']} GB free"),
+        ("data", _data_line(report["data"])),
         ("components", f"{components['checked']} checked, {len(components['broken'])} broken"),
     ]
     console.print_table(("CHECK", "FOUND"), rows)

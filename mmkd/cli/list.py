@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
-from typing import Annotated
 
-import typer
+import click
 
 from mmkd import registry
 from mmkd.cli import console
 
 
-def command(
-    kind: Annotated[str | None, typer.Argument(metavar="KIND", help=f"One of {', '.join(registry.KINDS)}.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, problems included.")] = False,
-) -> None:
-    """List the components and recipes that are installed, under the names that recipes use. Imports none of them."""
+@click.command()
+@click.argument("kind", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, problems included.")
+def command(kind: str | None, as_json: bool) -> None:
+    """List the components and recipes that are installed, under the names that recipes use. Imports none of them.
+
+    KIND is one of datasets, models, tasks, adapters, methods, sources, schemes, readers, recipes.
+    """
     found = registry.entries(kind)
     if as_json:
         console.print_json({"components": [asdict(entry) for entry in found], "problems": registry.problems()})

@@ -1,7 +1,7 @@
 """The command line: `mmkd COMMAND ...`. Importing this imports no command, no plugin, no torch and no rich.
 
-A command is a line in `COMMANDS` and a file `mmkd/cli/<name>.py` that defines `command`: a function with typer
-annotations, which may return an exit code, or a `typer.Typer` with sub-commands. For bad input it raises `MmkdError`.
+A command is a line in `COMMANDS` and a file `mmkd/cli/<name>.py` that defines `command`, a click command or group. Its
+function may return an exit code, and raises `MmkdError` for bad input; it imports torch itself, never the file.
 """
 
 from __future__ import annotations
@@ -9,12 +9,10 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import traceback
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-from typer.core import TyperGroup
+import click
 
 from mmkd.cli import console
 from mmkd.errors import ConfigError, MmkdError
@@ -38,54 +36,44 @@ class _InterruptError(Exception):
     """Ctrl-C, told apart from what typer makes of it."""
 
 
-class _LazyGroup(TyperGroup):
+class _LazyGroup(click.Group):
     """A group that imports a command's file when the command is used, and lists commands from the table."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         if cmd_name not in COMMANDS:
             from difflib import get_close_matches
 
             close = get_close_matches(cmd_name, COMMANDS, n=1)
             hint = f"did you mean `{close[0]}`? " if close else ""
             raise ConfigError(f"no command `{cmd_name}`", f"{hint}`mmkd --help` lists the commands")
-        if cmd_name not in self.commands:
-            self.commands[cmd_name] = _build(cmd_name)
-        return self.commands[cmd_name]
+        command: click.Command = importlib.import_module(f"mmkd.cli.{cmd_name}").command
+        return command
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
-    def invoke(self, ctx: Any) -> Any:
+    def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise _InterruptError from None
 
 
-_APP = typer.Typer(
-    cls=_LazyGroup,
-    invoke_without_command=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-
-
-@_APP.callback(help="Distil a teacher into a student that needs less, and prove what it was worth.")
-def _options(
-    ctx: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks. May stand anywhere.")] = False,
-) -> None:
+@click.group(cls=_LazyGroup, invoke_without_command=True)
+@click.option("--version", is_flag=True, help="Print the version and exit.")
+@click.option("--debug", is_flag=True, help="Show tracebacks. May stand anywhere.")
+@click.pass_context
+def _mmkd(ctx: click.Context, version: bool, debug: bool) -> None:
+    """Distil a teacher into a student that needs less, and prove what it was worth."""
     if version:
-        from mmkd import registry
+        from mmkd import __version__
 
-        print(f"mmkd {registry.distributions().get(registry.CORE, registry.UNKNOWN_VERSION)}")
-        raise typer.Exit
+        print(f"mmkd {__version__}")
+        ctx.exit()
     if ctx.invoked_subcommand is None:
         print(ctx.get_help())
 
@@ -105,8 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in own
     given = [argument for argument in own if argument != "--debug"] + given[len(own) :]
     try:
-        code = typer.main.get_command(_APP).main(args=given, prog_name="mmkd", standalone_mode=False)
-        sys.stdout.flush()
+        code = _mmkd.main(args=given, prog_name="mmkd", standalone_mode=False)
+        _flush()
     except (KeyboardInterrupt, _InterruptError):
         console.error("interrupted")
         code = _INTERRUPTED
@@ -114,20 +102,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = 1
     except Exception as error:
         if debug:
-            traceback.print_exc()
+            sys.excepthook(type(error), error, error.__traceback__)
         code = _report(error, debug)
     _silence_broken_stdout()
     return code if isinstance(code, int) else 0
-
-
-def _build(name: str) -> Any:
-    command = importlib.import_module(f"mmkd.cli.{name}").command
-    if isinstance(command, typer.Typer):
-        command.rich_markup_mode = None
-        return typer.main.get_group(command)
-    app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command(name)(command)
-    return typer.main.get_command(app)
 
 
 def _report(error: Exception, debug: bool) -> int:
@@ -137,12 +115,14 @@ def _report(error: Exception, debug: bool) -> int:
     if isinstance(error, MmkdError):
         console.error(str(error))
         return error.exit_code
-    if hasattr(error, "format_message"):  # typer's errors of usage; their class has moved between typer's versions
-        context = getattr(error, "ctx", None)
-        path = context.command_path if context is not None else "mmkd"
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):  # a group of sub-commands, given none
+        error.show()
+        return ConfigError.exit_code
+    if isinstance(error, click.ClickException):
+        path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "mmkd"
         console.error(f"{error.format_message().rstrip('. ')}; `{path} --help` shows what it takes")
         return ConfigError.exit_code
-    if isinstance(error, typer.Abort):
+    if isinstance(error, click.Abort):
         console.error("stopped at your request")
         return 1
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("mmkd."):
@@ -172,6 +152,7 @@ def _report_defect(error: Exception, debug: bool) -> None:
         console.error(f"{what}; this is a defect of mmkd: please report it with the lines above")
         return
     import tempfile
+    import traceback
 
     try:
         with tempfile.NamedTemporaryFile("w", prefix="mmkd-", suffix=".log", delete=False) as file:
@@ -183,10 +164,15 @@ def _report_defect(error: Exception, debug: bool) -> None:
         console.error(f"{what}; this is a defect of mmkd: please report it with {file.name}, or show more with --debug")
 
 
+def _flush() -> None:
+    if sys.stdout is not None:  # it is None where the caller closed it
+        sys.stdout.flush()
+
+
 def _silence_broken_stdout() -> None:
     """If stdout cannot be written, keep the interpreter from trying again, and complaining, when it exits."""
     try:
-        sys.stdout.flush()
+        _flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -71,7 +71,8 @@ def reliability_curve(probabilities: ArrayLike, labels: ArrayLike, bins: int = 1
 
 
 def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins: int = 15) -> float:
-    """Mean |accuracy - confidence| of the top class over equally wide bins, weighted by their samples (Guo et al. 2017, eq. 3).
+    """Mean |accuracy - confidence| of the top class over equally wide bins, weighted by their samples (Guo et al. 2017,
+    eq. 3).
 
     Arguments:
         probabilities: `[N, C]`.
@@ -97,14 +98,16 @@ def negative_log_likelihood(probabilities: ArrayLike, labels: ArrayLike) -> floa
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     """The temperature T that minimises the NLL of softmax(logits / T) (Guo et al. 2017, section 4.2).
 
-    The NLL is convex in 1 / T with slope mean(E_p[z] - z_label), whose root is bracketed. Fit on validation rows, never on test rows.
+    The NLL is convex in 1 / T with slope mean(E_p[z] - z_label), whose root is bracketed. Fit on validation rows, never
+    on test rows.
 
     Arguments:
         logits: `[N, C]`, of validation rows.
         labels: `[N]`.
 
     Returns:
-        T within `TEMPERATURES`: its lower end where every row is right, its upper end where the logits say nothing about the labels.
+        T within `TEMPERATURES`: its lower end where every row is right, its upper end where the logits say nothing
+        about the labels.
     """
     z = _rows(logits, "logits")
     y = _labels(labels, z.shape)
@@ -153,11 +156,17 @@ def kl_to_teacher(
 
 
 def _fidelity(
-    per_row: Callable[[Array, Array], NDArray[np.generic]], student: ArrayLike, teacher: ArrayLike, labels: ArrayLike | None
+    per_row: Callable[[Array, Array], NDArray[np.generic]],
+    student: ArrayLike,
+    teacher: ArrayLike,
+    labels: ArrayLike | None,
 ) -> Fidelity:
     s, t = _rows(student, "student logits"), _rows(teacher, "teacher logits")
     if s.shape != t.shape:
-        raise DataError(f"student logits have shape {s.shape}, teacher logits {t.shape}", "compare them on the same rows and classes")
+        raise DataError(
+            f"student logits have shape {s.shape}, teacher logits {t.shape}",
+            "compare them on the same rows and classes",
+        )
     values = per_row(s, t).astype(np.float64)
     if labels is None:
         return Fidelity(float(values.mean()), None, None)

@@ -1,9 +1,10 @@
 """What paired scores can and cannot show: small pure functions on numpy arrays.
 
-Every function works on *differences* candidate - baseline that are paired: the same seed, the same test unit. Two things are
-sampled in an experiment, seeds (S) and independent test units (U: subjects, drives, or single samples), and both limit what it
-shows. `paired_t` answers for other seeds on this test set, `paired_bootstrap` for other test units with these seeds, and
-`joint` for both at once. A score that is NaN means "this unit was not tested under this seed" (splits that vary with the seed).
+Every function works on *differences* candidate - baseline that are paired: the same seed, the same test unit. Two
+things are sampled in an experiment, seeds (S) and independent test units (U: subjects, drives, or single samples), and
+both limit what it shows. `paired_t` answers for other seeds on this test set, `paired_bootstrap` for other test units
+with these seeds, and `joint` for both at once. A score that is NaN means "this unit was not tested under this seed"
+(splits that vary with the seed).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, stats
+from scipy import optimize, special
 
 from mmkd.errors import DataError
 
@@ -50,7 +51,8 @@ class Estimate:
         p_value: two-sided, of "the mean difference is 0".
         standard_error: of the mean.
         df: degrees of freedom of `standard_error`.
-        noise: the part of `standard_error`**2 that is seed-by-unit noise, hence also part of the other source's; 0 if unknown.
+        noise: the part of `standard_error`**2 that is seed-by-unit noise, hence also part of the other source's; 0 if
+            unknown.
     """
 
     mean: float
@@ -80,8 +82,8 @@ def paired_t(differences: ArrayLike, *, level: float = 0.95) -> Estimate:
         level: of the interval.
 
     Returns:
-        The estimate. n = 1 gives NaN for everything but the mean. Differences that are all equal give a point as interval, and p = 1
-        if they are 0, else 0.
+        The estimate. n = 1 gives NaN for everything but the mean. Differences that are all equal give a point as
+        interval, and p = 1 if they are 0, else 0.
     """
     values = _finite_vector(differences, "differences")
     sd = _sd(values)
@@ -100,7 +102,9 @@ def average_by_unit(scores: ArrayLike, units: ArrayLike) -> Array:
     """
     values, names = np.asarray(scores, dtype=np.float64), np.asarray(units)
     if values.ndim != 2 or names.shape != values.shape[1:]:
-        raise DataError(f"scores of shape {values.shape} do not match units of shape {names.shape}", "need [S, N] and [N]")
+        raise DataError(
+            f"scores of shape {values.shape} do not match units of shape {names.shape}", "need [S, N] and [N]"
+        )
     _, index = np.unique(names, return_inverse=True)
     tested = ~np.isnan(values)
     filled = np.where(tested, values, 0.0)
@@ -113,10 +117,10 @@ def average_by_unit(scores: ArrayLike, units: ArrayLike) -> Array:
 def decompose(differences: ArrayLike) -> tuple[Array, Array, float]:
     """Split paired differences into what each seed and each unit contributes to their mean.
 
-    The mean is the mean over seeds of each seed's mean over the units tested under it. With every unit tested under every seed a unit's
-    contribution is its seed-averaged difference; otherwise it is the linearised contribution to a mean of ratios (Taylor
-    linearisation, Cochran 1977, Sampling Techniques, 6.4). The noise is the mean's variance from the residual mean square of the
-    two-way layout, MS(seed x unit) / (S U).
+    The mean is the mean over seeds of each seed's mean over the units tested under it. With every unit tested under
+    every seed a unit's contribution is its seed-averaged difference; otherwise it is the linearised contribution to a
+    mean of ratios (Taylor linearisation, Cochran 1977, Sampling Techniques, 6.4). The noise is the mean's variance from
+    the residual mean square of the two-way layout, MS(seed x unit) / (S U).
 
     Arguments:
         differences: `[S, U]`, NaN where a unit was not tested under a seed.
@@ -145,11 +149,11 @@ def paired_bootstrap(
 ) -> Estimate:
     """Symmetric bootstrap-t over independent units of the seed-averaged difference.
 
-    Units (columns) are resampled, never samples or seeds. The percentile bootstrap undercovers with few units (simulated, normal
-    differences: 87 % at U = 6, 91 % at U = 10), Student's t with skewed ones (exponential: 89 % at U = 6). The symmetric
-    studentised interval, mean +- c se with c the quantile of |mean* - mean| / se*, held 97 and 93 % there (Hall 1988, On
-    symmetric bootstrap confidence intervals, JRSS B 50). A resample without spread counts as infinitely far out, so where hardly any
-    unit differs the interval can be infinite: the data then show nothing.
+    Units (columns) are resampled, never samples or seeds. The percentile bootstrap undercovers with few units
+    (simulated, normal differences: 87 % at U = 6, 91 % at U = 10), Student's t with skewed ones (exponential: 89 % at U
+    = 6). The symmetric studentised interval, mean +- c se with c the quantile of |mean* - mean| / se*, held 97 and 93 %
+    there (Hall 1988, On symmetric bootstrap confidence intervals, JRSS B 50). A resample without spread counts as
+    infinitely far out, so where hardly any unit differs the interval can be infinite: the data then show nothing.
 
     Arguments:
         candidate: `[S, U]` scores; NaN where a unit was not tested under a seed.
@@ -159,7 +163,8 @@ def paired_bootstrap(
         level: of the interval.
 
     Returns:
-        The estimate over units. Its p-value inverts the interval, with one added to both counts (Davison & Hinkley 1997, eq. 4.11).
+        The estimate over units. Its p-value inverts the interval, with one added to both counts (Davison & Hinkley
+        1997, eq. 4.11).
     """
     _, values, noise = decompose(paired_differences(candidate, baseline))
     units, mean, sd = len(values), float(values.mean()), _sd(values)
@@ -184,14 +189,16 @@ def paired_bootstrap_metric(
 ) -> Estimate:
     """Bootstrap over units of a metric that is no mean over samples, such as macro-F1.
 
-    The interval is Student's with the bootstrap's standard error, widened by sqrt(U / (U - 1)) because resampling U units spreads as if
-    U - 1 had been drawn (Efron & Tibshirani 1993, ch. 12; Hesterberg 2015, The American Statistician 69).
+    The interval is Student's with the bootstrap's standard error, widened by sqrt(U / (U - 1)) because resampling U
+    units spreads as if U - 1 had been drawn (Efron & Tibshirani 1993, ch. 12; Hesterberg 2015, The American
+    Statistician 69).
 
     Arguments:
-        difference: from row ids `[rows]`, repeated as drawn, to the metric's difference candidate - baseline: one per seed `[S]`, or
-            their mean. With one per seed `joint` can tell noise that seeds and units share.
+        difference: from row ids `[rows]`, repeated as drawn, to the metric's difference candidate - baseline: one per
+            seed `[S]`, or their mean. With one per seed `joint` can tell noise that seeds and units share.
         units: for each independent unit the ids of its rows.
-        resamples: how many. Those where the metric is undefined (NaN) are left out; above 5 % of them there is no interval.
+        resamples: how many. Those where the metric is undefined (NaN) are left out; above 5 % of them there is no
+            interval.
         seed: of the resampling.
         level: of the interval.
     """
@@ -216,10 +223,11 @@ def paired_bootstrap_metric(
 def joint(seeds: Estimate, units: Estimate) -> Estimate:
     """Uncertainty of the mean difference when both the seeds and the test units might have been others.
 
-    "Over seeds" holds the test units fixed and "over units" holds the seeds fixed. Where both matter equally each sees half of the
-    variance, and demanding both still gives up to 16 % false verdicts. The variance of a mean over a crossed layout is
-    (MS(seeds) + MS(units) - MS(seeds x units)) / (S U), as in studies of several readers on the same cases (Dorfman, Berbaum & Metz 1992;
-    Hillis 2007, Statistics in Medicine 26), with Satterthwaite's degrees of freedom, no fewer than the rarer source has.
+    "Over seeds" holds the test units fixed and "over units" holds the seeds fixed. Where both matter equally each sees
+    half of the variance, and demanding both still gives up to 16 % false verdicts. The variance of a mean over a
+    crossed layout is (MS(seeds) + MS(units) - MS(seeds x units)) / (S U), as in studies of several readers on the same
+    cases (Dorfman, Berbaum & Metz 1992; Hillis 2007, Statistics in Medicine 26), with Satterthwaite's degrees of
+    freedom, no fewer than the rarer source has.
 
     Arguments:
         seeds: `paired_t` of the per-seed differences.
@@ -255,7 +263,7 @@ def equivalence_of(estimate: Estimate, margin: float) -> float:
     room = margin - abs(estimate.mean)
     if estimate.standard_error == 0:
         return 0.0 if room > 0 else 1.0
-    return float(stats.t.sf(room / estimate.standard_error, estimate.df))
+    return float(special.stdtr(estimate.df, -room / estimate.standard_error))
 
 
 def smallest_detectable(sd: float, n: float, *, power: float = 0.8, alpha: float = 0.05) -> float:
@@ -288,10 +296,12 @@ def holm(p_values: ArrayLike) -> Array:
 def gap_recovered(
     distilled: ArrayLike, alone: ArrayLike, teacher: ArrayLike, *, higher_is_better: bool = True, level: float = 0.95
 ) -> Ratio:
-    """How much of the gap between `alone` and the teacher distillation closes, with Fieller's interval (1954, JRSS B 16).
+    """How much of the gap between `alone` and the teacher distillation closes, with Fieller's interval (1954, JRSS B
+    16).
 
-    The interval holds every r for which mean(distilled - alone) - r mean(teacher - alone) does not differ from 0 by a paired t-test, so it
-    accounts for `alone` standing in both. It is bounded only where the gap itself clearly differs from 0.
+    The interval holds every r for which mean(distilled - alone) - r mean(teacher - alone) does not differ from 0 by a
+    paired t-test, so it accounts for `alone` standing in both. It is bounded only where the gap itself clearly differs
+    from 0.
 
     Arguments:
         distilled, alone, teacher: `[S]`, one score per seed.
@@ -300,7 +310,9 @@ def gap_recovered(
     """
     columns = [_finite_vector(scores, "scores") for scores in (distilled, alone, teacher)]
     if len({len(column) for column in columns}) > 1:
-        raise DataError(f"distilled, alone and teacher have {[len(c) for c in columns]} scores", "give one per seed for each")
+        raise DataError(
+            f"distilled, alone and teacher have {[len(c) for c in columns]} scores", "give one per seed for each"
+        )
     sign = 1.0 if higher_is_better else -1.0
     gain, gap = sign * (columns[0] - columns[1]), sign * (columns[2] - columns[1])
     top, bottom, n = float(gain.mean()), float(gap.mean()), len(gain)
@@ -309,7 +321,7 @@ def gap_recovered(
     if n < 2:
         return Ratio(top / bottom, None, "one seed shows no spread")
     (var_top, cov), (_, var_bottom) = np.cov(gain, gap) / n
-    t2 = float(stats.t.isf((1 - level) / 2, n - 1)) ** 2
+    t2 = float(special.stdtrit(n - 1, (1 - level) / 2)) ** 2
     a, b, c = bottom**2 - t2 * var_bottom, top * bottom - t2 * cov, top**2 - t2 * var_top
     if a <= 0:
         return Ratio(top / bottom, None, "the gap between alone and teacher is not clearly above 0, so any ratio fits")
@@ -321,7 +333,9 @@ def paired_differences(candidate: ArrayLike, baseline: ArrayLike) -> Array:
     """candidate - baseline `[S, U]`, refusing arms that were not tested on the same seeds and units."""
     left, right = _matrix(candidate, "candidate scores"), _matrix(baseline, "baseline scores")
     if left.shape != right.shape:
-        raise DataError(f"candidate scores have shape {left.shape}, baseline scores {right.shape}", "pair seeds and units")
+        raise DataError(
+            f"candidate scores have shape {left.shape}, baseline scores {right.shape}", "pair seeds and units"
+        )
     if (np.isnan(left) != np.isnan(right)).any():
         raise DataError("candidate and baseline were not tested on the same units", "score both on the same ids")
     return left - right
@@ -360,15 +374,16 @@ def _student(mean: float, sd: float, n: int, error: float, df: float, level: flo
         return Estimate(mean, sd, n, Interval(math.nan, math.nan, level), math.nan, error, df, noise)
     if error == 0:
         return Estimate(mean, sd, n, Interval(mean, mean, level), 1.0 if mean == 0 else 0.0, error, df, noise)
-    reach = float(stats.t.isf((1 - level) / 2, df)) * error
-    p_value = 2 * float(stats.t.sf(abs(mean) / error, df))
+    reach = -float(special.stdtrit(df, (1 - level) / 2)) * error
+    p_value = 2 * float(special.stdtr(df, -abs(mean) / error))
     return Estimate(mean, sd, n, Interval(mean - reach, mean + reach, level), p_value, error, df, noise)
 
 
 def _studentised(standard: Array, resamples: int, generator: np.random.Generator) -> Array:
     """|mean*| / se* of `resamples` bootstrap samples from standardised values `[U]` (mean 0, sd 1) -> `[resamples]`.
 
-    Where few values are distinct (right or wrong, averaged over seeds) their counts are drawn instead: the same distribution, faster.
+    Where few values are distinct (right or wrong, averaged over seeds) their counts are drawn instead: the same
+    distribution, faster.
     """
     units = len(standard)
     distinct, counts = np.unique(standard.round(12), return_counts=True)
@@ -384,16 +399,21 @@ def _studentised(standard: Array, resamples: int, generator: np.random.Generator
             first, second = sample.mean(axis=1), np.einsum("ru,ru->r", sample, sample) / units
         error = np.sqrt(np.maximum(second - first**2, 0.0) / (units - 1))
         flat = error < 1e-6
-        distances.append(np.where(flat, np.where(np.abs(first) < 1e-6, 0.0, np.inf), np.abs(first) / np.where(flat, 1.0, error)))
+        distances.append(
+            np.where(flat, np.where(np.abs(first) < 1e-6, 0.0, np.inf), np.abs(first) / np.where(flat, 1.0, error))
+        )
     return np.concatenate(distances)
 
 
 @lru_cache(maxsize=4096)
 def _noncentrality(df: float, power: float, alpha: float) -> float:
     """Noncentrality at which a two-sided t-test has the given power (t squared is noncentral F)."""
-    critical = float(stats.t.isf(alpha / 2, df))
+    critical = -float(special.stdtrit(df, alpha / 2))
 
     def missing(shift: float) -> float:
-        return float(stats.ncf.sf(critical**2, 1, df, shift**2)) - power
+        return 1.0 - power - float(special.ncfdtr(1.0, df, shift**2, critical**2))
 
-    return float(optimize.brentq(missing, 0.0, 1.6 * critical + 5.0))
+    top = critical + 1.0
+    while missing(top) < 0:
+        top *= 2
+    return float(optimize.brentq(missing, 0.0, top))

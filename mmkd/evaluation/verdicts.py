@@ -1,14 +1,15 @@
 """From paired scores to a verdict in words.
 
-"Better" and "worse" are intersection-union tests: the difference must show over seeds, over independent test units and over both at once
-(see `statistics.joint`), on the same side, after Holm's adjustment over every comparison in the report. So a report's chance of one
-false verdict is at most 5 %, whether training luck or the choice of test subjects is what varies most.
+"Better" and "worse" are intersection-union tests: the difference must show over seeds, over independent test units and
+over both at once (see `statistics.joint`), on the same side, after Holm's adjustment over every comparison in the
+report. So a report's chance of one false verdict is at most 5 %, whether training luck or the choice of test subjects
+is what varies most.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -24,11 +25,13 @@ Verdict = Literal["better", "worse", "no difference beyond the margin", "inconcl
 ALPHA = 0.05
 MIN_SEEDS = 5
 MIN_UNITS = 6
+_SPLITS = "the test units differ between seeds"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What one candidate showed against one baseline on one metric. Differences are oriented: positive means the candidate is better.
+    """What one candidate showed against one baseline on one metric. Differences are oriented: positive means the
+    candidate is better.
 
     Arguments:
         candidate, baseline, metric: names.
@@ -40,7 +43,8 @@ class Comparison:
         unit: what an independent test unit is: "sample", "subject", "drive".
         n_seeds, n_units: how many; `n_units` is 0 where unknown.
         margin: the largest difference that does not matter, or None.
-        equivalence: p-value of "differs by the margin or more", the largest over seeds, units and joint; not adjusted by Holm.
+        equivalence: p-value of "differs by the margin or more", the largest over seeds, units and joint; not adjusted
+            by Holm.
         smallest_detectable: true difference found with 80 % power before Holm, the largest over seeds, units and joint.
         p_value: the largest over seeds, units and joint; NaN where no verdict is possible.
         p_adjusted: after Holm over the report (`adjust`); None before.
@@ -105,15 +109,16 @@ def compare(
 
     Arguments:
         candidate, baseline: names of the arms.
-        candidate_scores, baseline_scores: `[S, U]`, the score of each independent unit under each seed (NaN where it was not tested; samples of
-            one subject are first averaged by `statistics.average_by_unit`). Or `[S]`, the metric's value per seed, for a metric that is no
-            mean over units; then give `units`.
+        candidate_scores, baseline_scores: `[S, U]`, the score of each independent unit under each seed (NaN where it
+            was not tested; samples of one subject are first averaged by `statistics.average_by_unit`). Or `[S]`, the
+            metric's value per seed, for a metric that is no mean over units; then give `units`.
         metric: its name.
         higher_is_better: of the metric as scored.
         unit: what a column is.
         units: for `[S]` scores, `statistics.paired_bootstrap_metric` of candidate - baseline as scored, not oriented.
         margin: the largest difference that does not matter; None tests no equivalence.
-        folds: rows are folds of one cross-validation, each with its own test units: one difference per fold, approximate, no units.
+        folds: rows are folds of one cross-validation, each with its own test units: one difference per fold,
+            approximate, no units.
         single_graph: the units are nodes of one graph, so nothing is said about others.
         budget: "published" marks a recipe that keeps a paper's budget instead of giving every arm the same.
         extended: seeds were added after a first look at the result.
@@ -140,14 +145,14 @@ def compare(
         n_seeds=over_seeds.n,
         n_units=over_units.n if over_units else 0,
         margin=margin,
-        equivalence=None if margin is None else max(statistics.equivalence_of(e, margin) for e in estimates),
-        smallest_detectable=max(_detectable(e) for e in estimates),
-        p_value=max(e.p_value for e in estimates),
+        equivalence=None if margin is None else _largest(statistics.equivalence_of(e, margin) for e in estimates),
+        smallest_detectable=_largest(_detectable(e) for e in estimates),
+        p_value=_largest(e.p_value for e in estimates),
         folds=folds,
-        notes=_notes(candidate_scores, folds, single_graph, budget, extended),
+        notes=_notes(candidate_scores, over_seeds, folds, single_graph, budget, extended),
     )
     if _obstacle(comparison):
-        comparison = replace(comparison, p_value=math.nan)
+        pass
     return _decide(comparison)
 
 
@@ -165,16 +170,26 @@ def adjust(comparisons: Sequence[Comparison]) -> list[Comparison]:
 
 
 def _sources(
-    candidate: ArrayLike, baseline: ArrayLike, units: Estimate | None, folds: bool, sign: float, resamples: int, seed: int
+    candidate: ArrayLike,
+    baseline: ArrayLike,
+    units: Estimate | None,
+    folds: bool,
+    sign: float,
+    resamples: int,
+    seed: int,
 ) -> tuple[np.ndarray, Estimate | None]:
     """Oriented per-seed differences `[S]`, and the estimate over units."""
     left, right = np.asarray(candidate, dtype=np.float64), np.asarray(baseline, dtype=np.float64)
     if left.shape != right.shape or left.ndim not in (1, 2):
-        raise DataError(f"candidate scores have shape {left.shape}, baseline scores {right.shape}", "need [S] or [S, U], paired")
+        raise DataError(
+            f"candidate scores have shape {left.shape}, baseline scores {right.shape}", "need [S] or [S, U], paired"
+        )
     if left.ndim == 1:
         return sign * (left - right), _oriented(units, sign) if units and not folds else None
     if units is not None:
-        raise DataError("scores per unit and an estimate over units were both given", "give the estimate only with scores [S]")
+        raise DataError(
+            "scores per unit and an estimate over units were both given", "give the estimate only with scores [S]"
+        )
     per_seed = statistics.decompose(statistics.paired_differences(left, right))[0]
     if folds:
         return sign * per_seed, None
@@ -188,18 +203,26 @@ def _oriented(estimate: Estimate, sign: float) -> Estimate:
     return replace(estimate, mean=-estimate.mean, interval=interval)
 
 
+def _largest(values: Iterable[float]) -> float:
+    """The largest, or NaN where one is NaN."""
+    return float(np.max(list(values)))
+
+
 def _detectable(estimate: Estimate) -> float:
     n = estimate.df + 1
     return statistics.smallest_detectable(estimate.standard_error * math.sqrt(n), n)
 
 
-def _notes(scores: ArrayLike, folds: bool, single_graph: bool, budget: str, extended: bool) -> list[str]:
+def _notes(
+    scores: ArrayLike, seeds: Estimate, folds: bool, single_graph: bool, budget: str, extended: bool
+) -> list[str]:
     said = {
         "approximate: one difference per fold, and folds share training data": folds,
         "on this graph": single_graph,
         "published budget": budget == "published",
         "extended after the first look": extended,
-        "the test units differ between seeds": not folds and bool(np.isnan(np.asarray(scores, dtype=np.float64)).any()),
+        _SPLITS: not folds and bool(np.isnan(np.asarray(scores, dtype=np.float64)).any()),
+        "every seed gave the same difference": seeds.sd == 0,
     }
     return [note for note, holds in said.items() if holds]
 
@@ -222,7 +245,7 @@ def _obstacle(comparison: Comparison) -> str:
 
 def _decide(comparison: Comparison) -> Comparison:
     verdict, reason = _judge(comparison)
-    qualifiers = [note for note in comparison.notes if note != "the test units differ between seeds"]
+    qualifiers = [note for note in comparison.notes if note != _SPLITS]
     if verdict != "none" and qualifiers:
         reason = f"{reason} ({'; '.join(qualifiers)})"
     return replace(comparison, verdict=verdict, reason=reason)
@@ -232,7 +255,11 @@ def _judge(c: Comparison) -> tuple[Verdict, str]:
     if obstacle := _obstacle(c):
         return "none", obstacle
     p = c.p_value if c.p_adjusted is None else c.p_adjusted
-    how = "before Holm's adjustment" if c.p_adjusted is None else f"by Holm over {c.family} comparison{'s' * (c.family != 1)}"
+    how = (
+        "before Holm's adjustment"
+        if c.p_adjusted is None
+        else f"by Holm over {c.family} comparison{'s' * (c.family != 1)}"
+    )
     sources = f"{c.n_seeds} folds" if c.folds else f"{c.n_seeds} seeds and {c.n_units} test units ({c.unit})"
     side = {math.copysign(1.0, e.mean) for e in c.estimates}
     apart = [e.interval.excludes(0.0) for e in c.estimates]
@@ -240,11 +267,11 @@ def _judge(c: Comparison) -> tuple[Verdict, str]:
         verb = "beats" if c.difference > 0 else "falls below"
         small = c.equivalence is not None and c.equivalence <= ALPHA
         within = f", though by less than the margin of {c.margin:g}" if small else ""
-        said = f"{c.candidate} {verb} {c.baseline} by {abs(c.difference):.3g} {c.metric} over {sources}, p = {p:.2g} {how}{within}"
-        return "better" if c.difference > 0 else "worse", said
+        said = f"{c.candidate} {verb} {c.baseline} by {abs(c.difference):.3g} {c.metric} over {sources}"
+        return "better" if c.difference > 0 else "worse", f"{said}, p = {p:.2g} {how}{within}"
     if c.equivalence is not None and c.equivalence <= ALPHA:
-        said = f"{c.candidate} and {c.baseline} differ by less than {c.margin:g} {c.metric} over {sources}, p = {c.equivalence:.2g}"
-        return "no difference beyond the margin", said
+        said = f"{c.candidate} and {c.baseline} differ by less than {c.margin:g} {c.metric} over {sources}"
+        return "no difference beyond the margin", f"{said}, p = {c.equivalence:.2g} by two one-sided tests"
     power = f"a true difference of {c.smallest_detectable:.3g} {c.metric} would be found with 80 % power"
     return "inconclusive", f"{_missing(c, apart, p, how)} over {sources}; {power}"
 

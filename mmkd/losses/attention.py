@@ -8,7 +8,7 @@ from mmkd.losses._common import mean, no_autocast, shape_error, unit, upcast
 
 
 def attention_transfer(
-    student_map: Float[Tensor, "B C *spatial"], teacher_map: Float[Tensor, "B K *spatial"], *, power: float = 2
+    student_map: Float[Tensor, "B C *spatial"], teacher_map: Float[Tensor, "B K *spatial"], *, power: float | int = 2
 ) -> Float[Tensor, ""]:
     """Activation-based attention transfer.
 
@@ -41,7 +41,7 @@ def attention_transfer(
         return mean((_attention(student, power) - _attention(teacher, power)).square())
 
 
-def _attention(feature_map: Float[Tensor, "B C *spatial"], power: float) -> Float[Tensor, "B P"]:
+def _attention(feature_map: Float[Tensor, "B C *spatial"], power: float | int) -> Float[Tensor, "B P"]:
     strength = feature_map.abs().flatten(2)
     # Attention does not depend on a sample's scale, so a constant factor changes neither value nor gradient; with the
     # peak at 1 no power overflows, and none loses a whole map to underflow.

@@ -46,9 +46,11 @@ class Source:
 
     Attributes:
         per_row: True where the signals are a function of the row alone, so that they can be cached and permuted.
+        relational: True where each call runs on all rows of the view, so that few large batches are cheaper.
     """
 
     per_row = True
+    relational = False
 
     def __init__(self, knowledge: Knowledge, /) -> None:
         self.knowledge = knowledge

@@ -30,6 +30,7 @@ class Live(Source):
             raise ConfigError(f"gradients = '{gradients}' is not known", "none or inputs")
         self.model = freeze(knowledge.models[0])
         self.gradients = gradients
+        self.relational = self.model.binding.relational
 
     def signals(self, batch: Batch, student: Signals | None, call: Call | None) -> Signals:
         self.model.eval()  # a caller's own `train()` on the teacher must not reach its BatchNorm

@@ -9,8 +9,10 @@ A store is filled as `<key>.tmp-<pid>-...` and renamed when it is whole, so a di
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import operator
 import os
 import secrets
 import shutil
@@ -27,11 +29,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmkd import files
 from mmkd.errors import StorageError
-from mmkd.files import lock, read_json, sha256_of, sha256_of_bytes, storage_errors, sync_directory, sync_file, write_synced
+from mmkd.files import storage_errors
 
 FORMAT = 1
-CHECKED_ON_OPEN = 256 * 2**20  # stores below this many bytes are hashed at every opening, which takes a fraction of a second
+# Stores of fewer bytes are hashed at every opening, which takes a fraction of a second.
+CHECKED_ON_OPEN = 256 * 2**20
 
 _log = logging.getLogger(__name__)
 
@@ -68,12 +72,13 @@ class SignalStore:
         try:
             self.description: str = manifest["description"]
             self.arrays = {name: _array_of(entry) for name, entry in manifest["arrays"].items()}
-            self.rows: int = manifest["rows"]
+            self.rows = operator.index(manifest["rows"])
             sums: dict[str, str] = {entry["file"]: entry["sha256"] for entry in manifest["arrays"].values()}
             sums["ids.bin"] = manifest["ids"]["sha256"]
-        except (KeyError, TypeError, AttributeError) as error:
-            raise _damaged(path / "manifest.json", f"lacks an entry or has a wrong one ({error})") from error
-        sizes = {array.file: array.row_bytes * self.rows for array in self.arrays.values()} | {"ids.bin": 8 * self.rows}
+            sizes = {array.file: array.row_bytes * self.rows for array in self.arrays.values()}
+            sizes["ids.bin"] = 8 * self.rows
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise _damaged(path / "manifest.json", f"lacks an entry or has a wrong one ({error!r})") from error
         self.bytes = sum(sizes.values())
         self._check(sizes, sums if verify or self.bytes < CHECKED_ON_OPEN else {})
         self.ids = torch.from_numpy(np.fromfile(path / "ids.bin", dtype=np.int64))
@@ -87,7 +92,7 @@ class SignalStore:
         Raises:
             TypeError, ValueError: `parts` is not JSON, or holds a non-finite float.
         """
-        return sha256_of_bytes(_canonical(parts).encode())
+        return files.sha256_of_bytes(_canonical(parts).encode())
 
     @staticmethod
     def create(
@@ -128,29 +133,33 @@ class SignalStore:
     ) -> SignalStore | None:
         """Opens the store of a key, or gives None if there is none.
 
-        The files' sizes are always compared with the manifest; their sha256 too where the store is smaller than 256 MiB or
-        `verify` is set.
+        The files' sizes are always compared with the manifest; their sha256 too where the store is smaller than 256 MiB
+        or `verify` is set.
 
         Raises:
-            StorageError: a file is missing, damaged or of another size; or the manifest is for another key or other parts.
+            StorageError: a file is missing, damaged or of another size; or the manifest is for another key or parts.
         """
         path = Path(root) / key
         if not path.exists():
             return None
-        manifest = read_json(path / "manifest.json") if (path / "manifest.json").exists() else None
+        try:
+            manifest = files.read_json(path / "manifest.json")
+        except StorageError as error:
+            raise StorageError(error.cause, _delete(path)) from error
         if not isinstance(manifest, dict):
-            raise _damaged(path / "manifest.json", "is missing or is no manifest")
+            raise _damaged(path / "manifest.json", "is no manifest")
+        stored = manifest.get("parts")
+        fault = ""
         if manifest.get("format") != FORMAT:
-            raise _damaged(path / "manifest.json", f"has format {manifest.get('format')}; this mmkd reads format {FORMAT}")
-        if manifest.get("key") != key:
-            raise _damaged(path / "manifest.json", f"is for the key {manifest.get('key')}")
-        if parts is not None and manifest.get("parts") is not None and manifest["parts"] != json.loads(_canonical(parts)):
-            differing = sorted(
-                name
-                for name in {*parts, *manifest["parts"]}
-                if _canonical({"": parts.get(name)}) != _canonical({"": manifest["parts"].get(name)})
-            )
-            raise _damaged(path / "manifest.json", f"was made for other parts: {', '.join(differing)}")
+            fault = f"has format {manifest.get('format')}, and this mmkd reads format {FORMAT}"
+        elif manifest.get("key") != key:
+            fault = f"is for the key {manifest.get('key')}"
+        elif parts is not None and isinstance(stored, dict) and _canonical(parts) != _canonical(stored):
+            names = sorted({*parts, *stored})
+            names = [name for name in names if _canonical(parts.get(name)) != _canonical(stored.get(name))]
+            fault = f"was made for other parts: {', '.join(names)}"
+        if fault:
+            raise _damaged(path / "manifest.json", fault)
         with storage_errors(path):
             return cls(path, manifest, verify=verify)
 
@@ -167,9 +176,7 @@ class SignalStore:
             StorageError: an id is not in the store.
         """
         places = self._places.of(index)
-        return {
-            name: _typed(self._maps[name].index_select(0, places), array) for name, array in self.arrays.items()
-        }
+        return {name: _typed(self._maps[name].index_select(0, places), array) for name, array in self.arrays.items()}
 
     def read_all(self) -> dict[str, Tensor]:
         """The signals of all rows in stored order (that of `ids`), as new tensors in memory."""
@@ -184,7 +191,7 @@ class SignalStore:
             if present != size:
                 raise _damaged(self.path / file, f"has {present} bytes where {size} were written")
         for file, expected in sums.items():
-            if sha256_of(self.path / file) != expected:
+            if files.sha256_of(self.path / file) != expected:
                 raise _damaged(self.path / file, "has another sha256 than when it was written")
 
 
@@ -211,9 +218,8 @@ class SignalWriter:
         if ids.dtype != torch.int64 or ids.shape != (rows,):
             raise ValueError(f"ids is {list(ids.shape)} {ids.dtype}, but must be [{rows}] torch.int64")
         self.root, self.key, self.rows, self.description, self.parts = root, key, rows, description, parts
-        self.arrays = {
-            name: Array(tuple(shape), dtype, f"{number}.bin") for number, (name, (shape, dtype)) in enumerate(arrays.items())
-        }
+        named = [(name, tuple(shape), dtype) for name, (shape, dtype) in arrays.items()]
+        self.arrays = {name: Array(shape, dtype, f"{number}.bin") for number, (name, shape, dtype) in enumerate(named)}
         self.bytes = rows * (8 + sum(array.row_bytes for array in self.arrays.values()))
         self._ids, self._places = ids, _Places(ids, f"the cache being written in {root}")
         self._written = torch.zeros(rows, dtype=torch.bool)
@@ -222,7 +228,7 @@ class SignalWriter:
         self.path = self._make_directory()
         try:
             with storage_errors(self.path):
-                write_synced(self.path / "ids.bin", ids.numpy().tobytes())
+                files.write_synced(self.path / "ids.bin", ids.numpy().tobytes())
                 self._handles = {name: self._allocate(array) for name, array in self.arrays.items()}
         except BaseException:
             self.discard()
@@ -232,8 +238,8 @@ class SignalWriter:
         """Writes the signals of some rows; rows may come in any order, and again.
 
         Arguments:
-            start_or_index: the position, in stored order, of the first of B successive rows; or a LongTensor [B] of global
-                row ids.
+            start_or_index: the position, in stored order, of the first of B successive rows; or a LongTensor [B] of
+                global row ids.
             signals: every array of the store, Tensor [B, ...] of its dtype, on any device.
 
         Raises:
@@ -241,16 +247,15 @@ class SignalWriter:
                 outside the store; or the disk refuses.
         """
         if set(signals) != set(self.arrays):
-            raise StorageError(f"the cache was laid out for {sorted(self.arrays)}, but the source gave {sorted(signals)}")
+            laid_out, given = sorted(self.arrays), sorted(signals)
+            raise StorageError(f"the cache was laid out for {laid_out}, but the source gave {given}")
         if isinstance(start_or_index, Tensor):
             places = self._places.of(start_or_index)
         else:
-            count = len(next(iter(signals.values()))) if signals else 0
-            if start_or_index < 0 or start_or_index + count > self.rows:
-                raise StorageError(
-                    f"rows {start_or_index} to {start_or_index + count - 1} are outside the {self.rows} of the cache"
-                )
-            places = torch.arange(start_or_index, start_or_index + count)
+            end = start_or_index + max((_count(signal) for signal in signals.values()), default=0)
+            if start_or_index < 0 or end > self.rows:
+                raise StorageError(f"rows {start_or_index} to {end - 1} are outside the {self.rows} of the cache")
+            places = torch.arange(start_or_index, end)
         for name, array in self.arrays.items():
             self._write_array(name, array, places, signals[name])
         self._written[places] = True
@@ -283,14 +288,15 @@ class SignalWriter:
 
     def _announce(self) -> None:
         listed = ", ".join(f"{name} {array}" for name, array in self.arrays.items())
-        _log.info("caching %s: %s for %d rows (%s) in %s", self.description, _size(self.bytes), self.rows, listed, self.root)
+        size = _size(self.bytes)
+        _log.info("caching %s: %s for %d rows (%s) in %s", self.description, size, self.rows, listed, self.root)
         with storage_errors(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
             self._remove_leftovers()
             free = shutil.disk_usage(self.root).free
         if free < self.bytes:
             raise StorageError(
-                f"the cache of {self.description} needs {_size(self.bytes)}, but {self.root} has {_size(free)} free",
+                f"the cache of {self.description} needs {size}, but {self.root} has {_size(free)} free",
                 "free some space, choose another cache directory, or run without the cache",
             )
 
@@ -301,7 +307,7 @@ class SignalWriter:
             with storage_errors(path):
                 path.mkdir()
                 try:
-                    self._open_files.enter_context(lock(path))
+                    self._open_files.enter_context(files.lock(path))
                     return path
                 except (StorageError, FileNotFoundError):  # another process took it for a leftover just now
                     shutil.rmtree(path, ignore_errors=True)
@@ -312,30 +318,33 @@ class SignalWriter:
     def _remove_leftovers(self) -> None:
         """Removes what killed processes left of this key; what a living one writes is locked."""
         for path in self.root.glob(f"{self.key}.tmp-*"):
-            with suppress(StorageError, OSError), lock(path):
+            with suppress(StorageError, OSError), files.lock(path):
                 shutil.rmtree(path)
 
     def _allocate(self, array: Array) -> int:
         size = self.rows * array.row_bytes
-        handle = os.open(self.path / array.file, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        handle = os.open(self.path / array.file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         self._open_files.callback(os.close, handle)
-        if size and hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(handle, 0, size)  # really reserved: a disk that is too full says so now
-        else:
-            os.ftruncate(handle, size)
+        os.ftruncate(handle, size)
+        if size and hasattr(os, "posix_fallocate"):  # really reserved: a disk that is too full says so now
+            try:
+                os.posix_fallocate(handle, 0, size)
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # file systems that cannot reserve
+                    raise
         return handle
 
     def _write_array(self, name: str, array: Array, places: Tensor, signal: Tensor) -> None:
         if signal.shape != (len(places), *array.shape) or signal.dtype != array.dtype:
             given = Array(tuple(signal.shape[1:]), signal.dtype, "")
             raise StorageError(
-                f"the signal {name} is {given} for {len(signal) if signal.ndim else 0} rows, but the cache was laid out for "
-                f"{array} and {len(places)} rows were announced",
+                f"the signal {name} is {given} for {_count(signal)} rows, but the cache was laid out for {array} "
+                f"and {len(places)} rows are being written",
                 "the source must give the same shape and dtype for every batch to be cached",
             )
         if not len(places) or not array.row_bytes:
             return
-        data = signal.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        data = signal.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
         handle, size = self._handles[name], array.row_bytes
         # Runs of successive rows are written in one go; a batch in row order is one run.
         breaks = (torch.nonzero(places[1:] != places[:-1] + 1).flatten() + 1).tolist()
@@ -353,36 +362,41 @@ class SignalWriter:
             )
         arrays = {}
         for name, array in self.arrays.items():
-            sync_file(self.path / array.file)
+            files.sync_file(self.path / array.file)
             dtype = str(array.dtype).removeprefix("torch.")
             entry = {"shape": list(array.shape), "dtype": dtype, "file": array.file}
-            arrays[name] = entry | {"sha256": sha256_of(self.path / array.file)}
+            arrays[name] = entry | {"sha256": files.sha256_of(self.path / array.file)}
         manifest = {
             "format": FORMAT,
             "key": self.key,
             "description": self.description,
             "rows": self.rows,
             "arrays": arrays,
-            "ids": {"file": "ids.bin", "sha256": sha256_of(self.path / "ids.bin")},
+            "ids": {"file": "ids.bin", "sha256": files.sha256_of(self.path / "ids.bin")},
             "parts": None if self.parts is None else json.loads(_canonical(self.parts)),
         }
-        write_synced(self.path / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
-        self._open_files.close()
-        with suppress(FileNotFoundError):
-            (self.path / ".lock").unlink()
-        sync_directory(self.path)
+        files.write_synced(self.path / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
+        files.sync_directory(self.path)
         final = self.root / self.key
         try:
-            os.rename(self.path, final)
+            os.rename(self.path, final)  # under our lock still: nobody takes it for a leftover
         except OSError:
             if not final.exists():
                 raise
-            self.discard()  # another process was first
-        sync_directory(self.root)
+        else:
+            for name in (".lock.holder", ".lock"):
+                (final / name).unlink()
+            files.sync_directory(self.root)
+        self.discard()  # what another process, being first, has made superfluous
+        self._remove_leftovers()
         store = SignalStore.open(self.root, self.key, self.parts)
         if store is None:
             raise StorageError(f"{final} vanished while it was written", "let nothing delete the cache during a run")
         return store
+
+
+def _count(signal: Tensor) -> int:
+    return signal.shape[0] if signal.ndim else 0
 
 
 class _Places:
@@ -397,7 +411,12 @@ class _Places:
             raise ValueError("ids names a row twice")
 
     def of(self, index: Tensor) -> Tensor:
-        """Positions of the ids in `index`; raises StorageError for ids that are not stored, ValueError for other dtypes."""
+        """Positions of the ids in `index`.
+
+        Raises:
+            StorageError: an id is not stored.
+            ValueError: `index` is no LongTensor [B].
+        """
         if index.dtype != torch.int64 or index.ndim != 1:
             raise ValueError(f"index is {list(index.shape)} {index.dtype}, but must be [B] torch.int64")
         index = index.detach().cpu()
@@ -441,19 +460,22 @@ def _typed(data: Tensor, array: Array) -> Tensor:
     return data.view(array.dtype).reshape(len(data), *array.shape)
 
 
-def _write_at(handle: int, data: np.ndarray[Any, np.dtype[np.uint8]], offset: int) -> None:
-    left = memoryview(data)
+def _write_at(handle: int, left: memoryview, offset: int) -> None:
     while left:
         written = os.pwrite(handle, left, offset)
         left, offset = left[written:], offset + written
 
 
-def _canonical(parts: Mapping[str, Any]) -> str:
-    return json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def _damaged(path: Path, reason: str) -> StorageError:
-    return StorageError(f"{path} {reason}", f"delete the directory {path.parent} and it is made anew")
+    return StorageError(f"{path} {reason}", _delete(path.parent))
+
+
+def _delete(directory: Path) -> str:
+    return f"delete the directory {directory} and it is made anew"
 
 
 def _size(count: float) -> str:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from mmkd.data.fields import Field
 from mmkd.data.views import Batch
+from mmkd.distributed import share_of
 from mmkd.errors import DataError
 from mmkd.signals import Signals
 from mmkd.tasks.base import Records, Task
@@ -41,7 +42,7 @@ class Classification(Task):
         logits = signals.outputs[self.output].float()
         labels = batch[self.target].masked_fill(~batch.labelled, -100)
         total = F.cross_entropy(logits, labels, reduction="sum", label_smoothing=self.label_smoothing, ignore_index=-100)
-        return total / batch.labelled.sum().clamp(min=1)
+        return share_of(total, batch.labelled.sum())
 
     def metrics(self, records: Records, groups: np.ndarray | None = None) -> dict[str, float]:
         logits, labels = records[self.output].astype(np.float64), records[self.target]

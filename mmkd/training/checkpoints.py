@@ -1,8 +1,8 @@
 """Checkpoints that a kill at any moment, a full disk or a flipped bit cannot turn into a wrong resume.
 
 A checkpoint is a directory `step_<N>/` of `tensors.safetensors`, `state.json` and `manifest.json`. It is written as
-`step_<N>.tmp/`, the manifest with the sha256 of the others last, and renamed when all of it is on the disk. Safetensors and
-JSON only: a pickle is neither written nor read.
+`step_<N>.tmp/`, the manifest with the sha256 of the others last, and renamed when all of it is on the disk. Safetensors
+and JSON only: a pickle is neither written nor read.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -50,7 +51,10 @@ class Checkpoint:
         Raises:
             StorageError: the file is absent, cannot be read, or is not what was written.
         """
-        return safetensors.torch.load(self._read(TENSORS))
+        try:
+            return safetensors.torch.load(self._read(TENSORS))
+        except safetensors.SafetensorError as error:
+            raise self._corrupt(TENSORS, f"is not safetensors ({error})") from error
 
     def state(self) -> dict[str, Any]:
         """The state as it was saved: tuples are tuples again, and NaN and infinities are floats.
@@ -58,7 +62,8 @@ class Checkpoint:
         Raises:
             StorageError: the file is absent, cannot be read, or is not what was written.
         """
-        return _unpack(json.loads(self._read(STATE)), None)
+        state: dict[str, Any] = _unpack(json.loads(self._read(STATE)), None)
+        return state
 
     def verify(self) -> None:
         """Reads every file and compares it with the manifest.
@@ -92,7 +97,8 @@ class Checkpoint:
             raise self._corrupt(MANIFEST, f"has format {manifest.get('format')}, and this mmkd reads format {FORMAT}")
         if manifest.get("step") != self.step:
             raise self._corrupt(MANIFEST, f"belongs to step {manifest.get('step')}")
-        return manifest["files"]
+        files: dict[str, Any] = manifest["files"]
+        return files
 
     def _bytes_of(self, name: str) -> bytes:
         try:
@@ -164,8 +170,8 @@ class Checkpoints:
     def latest(self) -> Checkpoint | None:
         """The newest checkpoint that verifies, or None where there is none yet.
 
-        Each newer one that does not verify is skipped with one warning, which names the file, what is wrong with it and the
-        step that is used instead.
+        Each newer one that does not verify is skipped with one warning, which names the file, what is wrong with it and
+        the step that is used instead.
 
         Raises:
             StorageError: there are checkpoints and none verifies, or the directory cannot be read.
@@ -177,8 +183,8 @@ class Checkpoints:
             except StorageError as fault:
                 faults.append(fault)
                 continue
-            for fault in faults:
-                warnings.warn(f"{fault.cause}; going on from step {checkpoint.step} instead", stacklevel=2)
+            for skipped in faults:
+                warnings.warn(f"{skipped.cause}; going on from step {checkpoint.step} instead", stacklevel=2)
             return checkpoint
         if faults:
             raise StorageError(
@@ -255,7 +261,8 @@ def restore_optimiser(
     parameters = _parameters_of(optimiser)
     shapes = [list(parameter.shape) for parameter in parameters]
     if shapes != state["shapes"]:
-        raise StorageError(f"the checkpoint's optimiser is for other parameters: {_difference(state['shapes'], shapes)}", way_out)
+        difference = _difference(state["shapes"], shapes)
+        raise StorageError(f"the checkpoint's optimiser is for other parameters: {difference}", way_out)
     try:
         groups = _unpack(state["param_groups"], tensors)
         saved = {int(key): value for key, value in _unpack(state["state"], tensors).items()}
@@ -333,8 +340,8 @@ def _json_bytes(value: Any) -> bytes:
 def _pack(value: Any, name: str, tensors: dict[str, Tensor] | None) -> Any:
     """`value` as strict JSON.
 
-    Tuples become {"$tuple": [...]}, non-finite floats {"$float": "inf"}; tensors go to `tensors` under their place and leave
-    {"$tensor": place} behind. What is packed already stays as it is.
+    Tuples become {"$tuple": [...]}, non-finite floats {"$float": "inf"}; tensors go to `tensors` under their place and
+    leave {"$tensor": place} behind. What is packed already stays as it is.
     """
     if isinstance(value, Tensor) and tensors is not None:
         tensors[name] = value.detach()

@@ -44,7 +44,7 @@ def test_nothing_valid():
     assert torch.equal(slope, torch.zeros(4, 3, dtype=torch.float64))
 
 
-def test_wrong_mask():
+def test_wrong_mask(annotations_off):
     features = torch.zeros(4, 5, 3)
     with pytest.raises(ValueError, match=r"mask .*\(5,\).*\(4, 5, 3\)"):
         fitnets(features, features, mask=torch.ones(5, dtype=torch.bool))

@@ -52,7 +52,7 @@ def test_reference_at_temperature(temperature):
 
 
 def test_temperature_squared():
-    """At high temperature: half the variance, over classes, of the difference of logits. A lost factor T would give 0."""
+    """At high temperature: half the variance over classes of the difference of logits. Without a factor T it is 0."""
     student, teacher = draw((6, 5), (6, 5))
     limit = (student - teacher).var(dim=1, correction=0).mean() / 2
     torch.testing.assert_close(soft_targets(student, teacher, temperature=1e4), limit, rtol=1e-3, atol=0)
@@ -145,7 +145,7 @@ def test_wrong_temperature(temperature):
         soft_targets(torch.zeros(2, 3), torch.zeros(2, 3), temperature=temperature)
 
 
-def test_wrong_options():
+def test_wrong_options(annotations_off):
     logits = torch.zeros(4, 3, 5)
     with pytest.raises(ValueError, match=r"dimension 1 .*\(4,\)"):
         soft_targets(torch.zeros(4), torch.zeros(4))

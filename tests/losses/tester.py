@@ -186,15 +186,11 @@ class LossTester:
         assert value == 0
         assert slope.shape == student[:0].shape
 
-    def test_wrong_shapes(self):
-        jaxtyping.config.update("jaxtyping_disable", True)  # our own message is the subject, checked annotations or not
-        try:
-            for student, teacher in self.wrong_shapes:
-                named = f"student has shape {re.escape(str(student))}, teacher {re.escape(str(teacher))}"
-                with pytest.raises(ValueError, match=named):
-                    self.loss(torch.zeros(student), torch.zeros(teacher))
-        finally:
-            jaxtyping.config.update("jaxtyping_disable", False)
+    def test_wrong_shapes(self, annotations_off):
+        for student, teacher in self.wrong_shapes:
+            named = f"student has shape {re.escape(str(student))}, teacher {re.escape(str(teacher))}"
+            with pytest.raises(ValueError, match=named):
+                self.loss(torch.zeros(student), torch.zeros(teacher))
 
     def test_annotations(self):
         checked = jaxtyping.jaxtyped(self.loss, typechecker=beartype)

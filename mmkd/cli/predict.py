@@ -1,0 +1,118 @@
+"""`mmkd predict`: run a bundle on a file. Imports no torch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from mmkd.cli import console
+from mmkd.deployment import readers
+from mmkd.deployment.runtime import Student
+from mmkd.errors import ConfigError
+from mmkd.files import write_atomic
+
+SHOWN_ROWS = 20
+SHOWN_COLUMNS = 8
+
+
+def command(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Directory that `mmkd export` wrote.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Inputs: .csv, .json, .npy, .npz or a plugin's format.")],
+    out: Annotated[Path | None, typer.Option(help="Write all predictions: .csv, .json or .npz.")] = None,
+    reader: Annotated[str, typer.Option(help="Reader to use, where the extension does not tell.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, all rows.")] = False,
+) -> None:
+    """Run a bundle on a file."""
+    if out is not None and out.suffix.lower() not in _WRITERS:
+        raise ConfigError(f"--out {out}: predictions can be written as {', '.join(_WRITERS)}")
+    student = Student.load(bundle)
+    for line in student.manifest["warnings"]:
+        console.warn(line)
+    inputs = readers.read(file, student.fields, reader)
+    classified = student.manifest["task"].get("decision") == "argmax" and bool(student.manifest["task"].get("classes"))
+    predictions = student.classify(inputs) if classified else student(inputs)
+    if out is not None:
+        write_atomic(out, _WRITERS[out.suffix.lower()](predictions, out))
+    if as_json:
+        console.print_json({"bundle": str(bundle), "file": str(file), "predictions": _records(predictions)})
+    else:
+        _print(predictions, out)
+
+
+def _columns(predictions: dict[str, np.ndarray], limit: int | None = None) -> dict[str, np.ndarray]:
+    """One-dimensional columns; an output with more numbers per row than `limit` is left out."""
+    columns = {}
+    for name, values in predictions.items():
+        if values.ndim == 1:
+            columns[name] = values
+        elif limit is None or values[0].size <= limit:
+            for index in np.ndindex(values.shape[1:]):
+                columns[".".join([name, *map(str, index)])] = values[(slice(None), *index)]
+    return columns
+
+
+def _ordered(predictions: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The decision before the outputs that it was made from."""
+    decision = [name for name in ("class", "class_index", "probability") if name in predictions]
+    return {name: predictions[name] for name in (*decision, *(name for name in predictions if name not in decision))}
+
+
+def _records(predictions: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    rows = len(next(iter(predictions.values())))
+    return [{name: values[row].tolist() for name, values in _ordered(predictions).items()} for row in range(rows)]
+
+
+def _to_csv(predictions: dict[str, np.ndarray], out: Path) -> str:
+    if bulky := [name for name, values in predictions.items() if values[0].size > 4096]:
+        raise ConfigError(f"--out {out}: output '{bulky[0]}' is too large for columns", "write it as .npz")
+    columns = _columns(_ordered(predictions))
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["row", *columns])
+    for row, cells in enumerate(zip(*(values.tolist() for values in columns.values()), strict=True)):
+        writer.writerow([row, *(f"{cell:.9g}" if isinstance(cell, float) else cell for cell in cells)])
+    return buffer.getvalue()
+
+
+def _to_json(predictions: dict[str, np.ndarray], _out: Path) -> str:
+    return json.dumps(_records(predictions), ensure_ascii=False) + "\n"
+
+
+def _to_npz(predictions: dict[str, np.ndarray], _out: Path) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **predictions)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+_WRITERS: dict[str, Any] = {".csv": _to_csv, ".json": _to_json, ".npz": _to_npz}
+
+
+def _print(predictions: dict[str, np.ndarray], out: Path | None) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = len(next(iter(predictions.values())))
+    if "class" in predictions and predictions["class"].ndim == 1:
+        columns = {name: predictions[name] for name in ("class", "probability")}
+    else:
+        columns = _columns(_ordered(predictions), SHOWN_COLUMNS)
+    if columns:
+        table = Table("row")
+        for name in columns:
+            table.add_column(Text(console.one_line(name)))
+        for row in range(min(rows, SHOWN_ROWS)):
+            cells = (values[row].item() for values in columns.values())
+            shown = (f"{cell:.4g}" if isinstance(cell, float) else console.one_line(str(cell)) for cell in cells)
+            table.add_row(str(row), *(Text(cell) for cell in shown))
+        console.rich_console().print(table)
+    for name, values in predictions.items():
+        if name not in columns and "class" not in columns and values[0].size > SHOWN_COLUMNS:
+            print(f"{console.one_line(name)}: {list(values.shape[1:])} numbers per row; write them with --out FILE.npz")
+    more = f", of which the first {SHOWN_ROWS} are shown" if rows > SHOWN_ROWS and columns else ""
+    print(f"{rows} predictions{more}" + (f"; all written to {out}" if out is not None else ""))

@@ -1,0 +1,387 @@
+"""One arm of one seed: trained, evaluated and stored; done once, resumed where it was cut off."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mmkd.binding import Bound
+from mmkd.data.views import View
+from mmkd.errors import ConfigError, LayoutError, MmkdError, StorageError, TrainingError
+from mmkd.estimators import Estimator
+from mmkd.evaluation import cost
+from mmkd.evaluation.arms import Plan
+from mmkd.evaluation.experiment import Experiment, as_index
+from mmkd.evaluation.scores import collect, eval_batches, is_relational, predictor, score
+from mmkd.files import lock, read_json, storage_errors, write_json
+from mmkd.recipes import Model, Recipe, SourceTable
+from mmkd.schemes.base import Parts, Scheme, Stage, Update
+from mmkd.schemes.offline import Offline
+from mmkd.sources.base import Source
+from mmkd.sources.controls import Hardened, Permuted, class_means, partners
+from mmkd.sources.live import Live
+from mmkd.sources.stored import tabulate
+from mmkd.tasks.base import Records, Task
+from mmkd.training.loop import Fitted, Progress, Trainer
+from mmkd.training.randomness import generator, key
+from mmkd.training.settings import Training
+
+
+class NotApplicableError(MmkdError):
+    """A control that cannot be run on this recipe; the report says why."""
+
+
+class Job:
+    """Trains and evaluates one arm for one seed.
+
+    Arguments:
+        experiment: the recipe made real.
+        plan: the arm.
+        seed: the run's seed.
+        root: the run's `seeds` folder; the job owns `<root>/<seed>/<arm>/`.
+        sealed: leave test data alone.
+        progress: called at logged steps.
+    """
+
+    def __init__(self, experiment: Experiment, plan: Plan, seed: int, root: Path, *, sealed: bool = False,
+                 progress: Progress | None = None) -> None:  # fmt: skip
+        self.experiment, self.plan, self.seed, self.root = experiment, plan, seed, root
+        self.sealed, self.progress = sealed, progress
+        self.recipe: Recipe = experiment.recipe.with_arm(plan.further) if plan.further else experiment.recipe
+        self.directory = root / str(seed) / plan.name
+        self.notes: list[str] = []
+
+    def run(self) -> dict[str, Any]:
+        """The job's result, from disk where it is complete (and not sealed when test scores are now wanted)."""
+        path = self.directory / "job.json"
+        if path.exists() and ((done := read_json(path))["sealed"] <= self.sealed):
+            return done  # type: ignore[no-any-return]
+        with storage_errors(self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True)
+        with lock(self.directory):
+            try:
+                result = self._source() if self.plan.source else self._student()
+            except (NotApplicableError, LayoutError, ConfigError) as error:
+                if not self.plan.is_control:
+                    raise
+                result = {"status": "not applicable", "reason": error.cause}
+            result = {"arm": self.plan.name, "seed": self.seed, "sealed": self.sealed, "status": "done", **result}
+            write_json(path, result)
+        return result
+
+    # teachers -----------------------------------------------------------------------------------------------------
+
+    def _source(self) -> dict[str, Any]:
+        """Train the models of a source, gate them, evaluate what the source says."""
+        table = self.recipe.sources[self.plan.source]
+        if not table.all_models and _needs_student(table):
+            return {"status": "not applicable", "reason": "this source is made from the student while it learns"}
+        models, fitted = self._train_models(self.plan.source, table, self.directory)
+        source = self.experiment.source(self.plan.source, table, models, {})
+        result = self._evaluate(source)
+        if models:
+            self._gate(source, result)
+        view = self.experiment.training_view(self.seed, labels=table.labels)
+        return {**result, **self._account(models, view, fitted), "notes": self.notes}
+
+    def _train_models(self, name: str, table: SourceTable, directory: Path) -> tuple[list[Bound], list[Fitted]]:
+        models, fits = [], []
+        for index, model_table in enumerate(table.all_models):
+            where = directory / f"model{index}"
+            seed = self.recipe.seed("teacher", self.seed)
+            model = self.experiment.model(model_table, seed, "teacher", index, where=f"sources.{name}.model")
+            if isinstance(model, Estimator):
+                raise ConfigError(f"sources.{name}: an estimator cannot be a live teacher", "store its predictions: use = \"file\"")
+            saved = where / "weights.safetensors"
+            if saved.exists():
+                load_weights(model, saved)
+                fits.append(Fitted(**read_json(where / "fitted.json")))
+            else:
+                task = self.experiment.task()
+                stage = Stage({"teacher": Update(["teacher"], task)}, data="labelled")
+                view = self.experiment.training_view(self.seed, labels=table.labels, labelled_only=True)
+                order_seed = key(seed, "teacher", 1, index) % 2**31
+                fits.append(self._fit({"teacher": model}, [stage], view, table.training or self.recipe.training, task,
+                                      "teacher", where, order_seed))  # fmt: skip
+                save_weights(model, saved)
+                write_json(where / "fitted.json", asdict(fits[-1]))
+            models.append(model)
+        return models, fits
+
+    def _gate(self, source: Source, result: Mapping[str, Any]) -> None:
+        """A teacher that does not beat the constant predictor on validation data has learnt nothing."""
+        task = self.experiment.task()
+        valid = self.experiment.view(self.seed, "valid")
+        if not len(valid.rows):
+            return
+        records = _load_records(self.directory / "valid.npz")
+        view = self.experiment.training_view(self.seed, labelled_only=True)
+        truth = collect(task, predictor(source), eval_batches(view, is_relational(source)))
+        constant = task.constant(truth, records)
+        if constant is None:
+            return
+        sign = 1 if task.higher_is_better else -1
+        if sign * result["valid"][task.primary] <= sign * constant:
+            raise TrainingError(
+                f"source '{self.plan.source}', seed {self.seed}: {task.primary} {result['valid'][task.primary]:.4f} on "
+                f"validation rows does not beat the constant predictor ({constant:.4f})",
+                f"train it better: [sources.{self.plan.source}.training]",
+            )
+
+    # students -----------------------------------------------------------------------------------------------------
+
+    def _student(self) -> dict[str, Any]:
+        student = self.experiment.model(self.recipe.student, self.recipe.seed("student", self.seed), "student-init")
+        view = self.experiment.training_view(self.seed, labels=self.plan.labels, labelled_only=self.plan.labelled_only)
+        task = self._task()
+        if isinstance(student, Estimator):
+            fitted = self._fit_estimator(student, view, task)
+            write_json(self.directory / "estimator.json", student.state())
+        else:
+            models, stages = self._stages(student, view, task)
+            fitted = self._fit(models, stages, view, self.recipe.training, task, "student", self.directory,
+                               self.recipe.seed("student", self.seed))  # fmt: skip
+            for name, model in models.items():
+                save_weights(model, self.directory / ("weights.safetensors" if name == "student" else f"{name}.safetensors"))
+        return {**self._evaluate(student), **self._account([student], view, [fitted]), "notes": self.notes}
+
+    def _task(self) -> Task:
+        if not self.plan.smoothing:
+            return self.experiment.task()
+        try:
+            return self.experiment.task(label_smoothing=self.plan.smoothing)
+        except ConfigError as error:
+            raise NotApplicableError("the task has no label_smoothing") from error
+
+    def _stages(self, student: Bound, view: View, task: Task) -> tuple[dict[str, Bound], list[Stage]]:
+        models = {"student": student}
+        if not self.plan.distil:
+            return models, [Stage({"student": Update(["student"], task)}, data="labelled")]
+        scheme: Scheme = self.recipe.scheme.factory("schemes", "scheme")() if not self.plan.control else Offline()
+        if self.plan.control and self.recipe.scheme.use != "offline":
+            raise NotApplicableError(f"scheme '{self.recipe.scheme.use}' has no frozen source to take knowledge from")
+        for number, (name, factory) in enumerate(scheme.extra_models().items()):
+            extra = self.experiment.model(Model(use=factory.use, **factory.config), self.recipe.seed("student", self.seed),
+                                          "student-init", number + 1, where=f"scheme.{name}")  # fmt: skip
+            if isinstance(extra, Estimator):
+                raise ConfigError(f"scheme.{name}: an estimator cannot learn step by step")
+            models[name] = extra
+        sources = self._sources(models)
+        update = self.experiment.updater(self.recipe, models, view, self.seed, task, self._transform)
+        return models, scheme.stages(Parts(models, sources, update))
+
+    def _sources(self, students: Mapping[str, Bound]) -> dict[str, Source]:
+        """The sources that this arm learns from."""
+        sources = {}
+        for name, table in self.recipe.sources.items():
+            if self.plan.control == "self":
+                sources[name] = self._alone()
+                continue
+            directory = self.root / str(self.seed) / name
+            if self.plan.control == "restricted":
+                table, directory = self._restricted(name, table), self.directory / name
+            models, _ = self._train_models(name, table, directory)
+            sources[name] = self.experiment.source(name, table, models, students)
+        return sources
+
+    def _alone(self) -> Source:
+        alone = self.experiment.model(self.recipe.student, self.recipe.seed("student", self.seed), "student-init")
+        if isinstance(alone, Estimator):
+            raise NotApplicableError("the student is an estimator")
+        load_weights(alone, self.root / str(self.seed) / "alone" / "weights.safetensors")
+        return Live(_knowledge(self.experiment, [alone]))
+
+    def _restricted(self, name: str, table: SourceTable) -> SourceTable:
+        """The source with its model bound to the student's fields."""
+        if len(table.all_models) != 1:
+            raise NotApplicableError(f"source '{name}' is not one model")
+        model = table.all_models[0]
+        student = self.recipe.student
+        reads = self.experiment.binding(student.factory("models", "student"), student, "student").fields
+        full = self.experiment.binding(model.factory("models", name), model, name)
+        if set(full.fields) <= set(reads):
+            raise NotApplicableError(f"source '{name}' reads no field that the student lacks")
+        if len(full.inputs) == 1:
+            inputs: dict[str, Any] = {next(iter(full.inputs)): list(reads) if len(reads) > 1 else reads[0]}
+        elif all(set(fields) & set(reads) for fields in full.inputs.values()):
+            inputs = {parameter: [f for f in fields if f in reads] for parameter, fields in full.inputs.items()}
+        else:
+            lacking = [parameter for parameter, fields in full.inputs.items() if not set(fields) & set(reads)]
+            raise NotApplicableError(f"source '{name}' cannot run without {', '.join(lacking)}, which the student does not read")
+        return table.model_copy(update={"model": model.model_copy(update={"inputs": inputs}), "models": []})
+
+    def _transform(self, name: str, source: Source, view: View, roles: set[str]) -> Source:
+        """Cache the source, and take away what the control takes away."""
+        if not source.per_row:
+            if self.plan.control:
+                raise NotApplicableError(f"source '{name}' is not a function of the sample alone")
+            return source
+        base = self.experiment.cached_source(source, view, roles, self.recipe.sources.get(name))
+        if self.plan.control not in ("hard", "shuffled", "permuted"):
+            return base
+        output = next(iter(self.experiment.task().outputs))
+        table = tabulate(base, view, roles)
+        if f"outputs/{output}" not in table or table[f"outputs/{output}"].dim() < 2:
+            raise NotApplicableError(f"source '{name}' gives no class logits")
+        winner = table[f"outputs/{output}"].argmax(1)
+        if self.plan.control == "hard":
+            if winner.dim() > 1 and roles:
+                raise NotApplicableError("features of dense predictions have no class mean")
+            features = {key_.removeprefix("features/"): value for key_, value in table.items() if key_.startswith("features/")}
+            classes = table[f"outputs/{output}"].shape[1]
+            means = class_means(features, winner, classes) if features else {}
+            return Hardened(base, output, {role: mean.to(self.experiment.device) for role, mean in means.items()})
+        if self.plan.control == "shuffled" and winner.dim() > 1:
+            raise NotApplicableError("a sample of a dense prediction has no single argmax")
+        draw = generator(self.seed, "control", 0)
+        groups = winner if self.plan.control == "shuffled" else None
+        partner = partners(view.rows, draw, len(view.dataset), groups)
+        return Permuted(base, partner.to(view.rows.device))
+
+    # common -------------------------------------------------------------------------------------------------------
+
+    def _fit(self, models: Mapping[str, Bound], stages: Sequence[Stage], view: View, settings: Training, task: Task,
+             judged: str, directory: Path, seed: int) -> Fitted:  # fmt: skip
+        valid = self.experiment.view(self.seed, "valid")
+        validate: Callable[[], float] | None = None
+        if len(valid.rows):
+            batches = eval_batches(valid, models[judged].binding.relational)
+            validate = lambda: score(task, collect(task, models[judged], batches))  # noqa: E731
+        else:
+            self.notes.append("no validation rows: the last step's weights are kept")
+        trainer = Trainer(models, stages, view, settings, seed=seed, validate=validate, directory=directory,
+                          higher_is_better=task.higher_is_better, progress=self.progress)  # fmt: skip
+        return trainer.run()
+
+    def _fit_estimator(self, student: Estimator, view: View, task: Task) -> Fitted:
+        """Give an estimator the same rows, labels and signals that a module would get."""
+        binding = student.binding
+        batch, valid = view.batch(view.rows), self.experiment.view(self.seed, "valid")
+        held_out = valid.batch(valid.rows)
+        signals: dict[str, dict[str, np.ndarray]] = {}
+        sources: dict[str, Source] = {}
+        if self.plan.distil:
+            for name, source in self._sources({}).items():
+                sources[name] = self._transform(name, source, view, set())
+                table = tabulate(sources[name], view, set())
+                signals[name] = {key_.removeprefix("outputs/"): value.numpy() for key_, value in table.items()}
+
+        def query(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+            name, source = next(iter(sources.items()))
+            fields = {binding.inputs[parameter][0]: torch.as_tensor(value) for parameter, value in inputs.items()}
+            rows = len(next(iter(fields.values())))
+            asked = view.batch(view.rows[:1].expand(rows)).replace(**fields)
+            if source.relational or not isinstance(source, Live):
+                raise ConfigError(f"source '{name}' cannot be asked about new inputs", "it answers for known rows alone")
+            return {key_: value.cpu().numpy() for key_, value in source.signals(asked, None, None).outputs.items()}
+
+        clock = time.monotonic()
+        student.fit(_arrays(binding.gather(batch)), {task.target: batch[task.target].cpu().numpy(), "labelled": batch.labelled.cpu().numpy()},
+                    signals, (_arrays(binding.gather(held_out)), {task.target: held_out[task.target].cpu().numpy()}), query,
+                    seed=self.recipe.seed("student", self.seed))  # fmt: skip
+        return Fitted(steps=0, seconds=time.monotonic() - clock, rows_seen=len(view.rows))
+
+    def _evaluate(self, model: Bound | Estimator | Source) -> dict[str, Any]:
+        """Metrics on validation and, unless sealed, test rows; records are stored for the statistics."""
+        task, call = self.experiment.task(), predictor(model)
+        modules = [model] if isinstance(model, Bound) else []
+        for module in modules:
+            module.eval()
+        result: dict[str, Any] = {}
+        valid = self.experiment.view(self.seed, "valid")
+        if len(valid.rows):
+            records = collect(task, call, eval_batches(valid, is_relational(model)))
+            _save_records(self.directory / "valid.npz", records)
+            result["valid"] = task.metrics(records, self._groups(records))
+        if self.sealed:
+            return result
+        parts: dict[str, Records] = {}
+        for part in self.experiment.split(self.seed).test:
+            view = self.experiment.view(self.seed, part)
+            if len(view.rows):
+                parts[part] = collect(task, call, eval_batches(view, is_relational(model)))
+        joined = {name: np.concatenate([records[name] for records in parts.values()]) for name in next(iter(parts.values()))}
+        _save_records(self.directory / "test.npz", joined)
+        result["test"] = task.metrics(joined, self._groups(joined))
+        if len(parts) > 1:
+            result["parts"] = {part: task.metrics(records, self._groups(records)) for part, records in parts.items()}
+        return result
+
+    def _groups(self, records: Records) -> np.ndarray | None:
+        groups = self.experiment.dataset.groups
+        return None if groups is None else groups.cpu().numpy()[records["index"]]
+
+    def _account(self, models: Sequence[Bound | Estimator], view: View, fits: Sequence[Fitted]) -> dict[str, Any]:
+        """What this arm was given and what it cost."""
+        split = self.experiment.split(self.seed)
+        trained_on = view.rows.cpu()
+        fields = dict.fromkeys(name for model in models for name in model.binding.fields)
+        return {
+            "inputs": {
+                "labelled": len(view.labelled),
+                "unlabelled": len(view.rows) - len(view.labelled),
+                "test_inputs": int(torch.isin(trained_on, as_index(split.test_rows)).sum()),
+                "fields": list(fields),
+            },
+            "fitted": [asdict(fit) for fit in fits],
+            "cost": cost.of_models(models, view, fits, self.recipe.evaluation.latency and not self.plan.is_control),
+        }
+
+
+def _needs_student(table: SourceTable) -> bool:
+    component: Any = table.factory("sources", "sources").component
+    return not getattr(component, "per_row", True)
+
+
+def _knowledge(experiment: Experiment, models: Sequence[Bound]) -> Any:
+    from mmkd.sources.base import Knowledge
+
+    return Knowledge(experiment.dataset, models, {}, experiment.task().outputs)
+
+
+def _arrays(inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    return {name: value.cpu().numpy() for name, value in inputs.items()}
+
+
+def save_weights(model: Bound, path: Path) -> None:
+    """Weights of the raw module: the keys that the model's author gave them."""
+    with storage_errors(path):
+        part = path.with_suffix(".tmp")
+        save_file({name: value.detach().cpu().contiguous().clone() for name, value in model.module.state_dict().items()}, part)
+        part.replace(path)
+
+
+def load_weights(model: Bound, path: Path) -> None:
+    """Read weights. Raises `StorageError` naming the file where it is damaged or of another model."""
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+        model.module.load_state_dict(tensors)
+    except Exception as error:
+        raise StorageError(f"weights {path} cannot be loaded ({str(error).splitlines()[0]})", "delete the arm's folder and run again") from error
+
+
+def _save_records(path: Path, records: Records) -> None:
+    with storage_errors(path):
+        part = path.with_name(path.name + ".tmp")
+        with part.open("wb") as file:
+            np.savez(file, **records)
+        part.replace(path)
+
+
+def _load_records(path: Path) -> Records:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError) as error:
+        raise StorageError(f"records {path} cannot be read ({error})", "delete the arm's folder and run again") from error
+
+
+load_records = _load_records

@@ -1,0 +1,60 @@
+"""What the graph data sets share: nodes as rows, one relation, a label, and the two settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mmkd.data import Dataset, Field, Split
+from mmkd.data.download import RemoteFile, fetch
+from mmkd_graph.graph import Graph
+from mmkd_graph.splits import Rows, Setting, in_setting
+
+
+class NodeData(Dataset):
+    """The nodes of one graph, to be classified.
+
+    Fields: `x` `[N, F]`, one row per node; `edge_index` `[2, E]`, (source, target) of every edge in both directions, no self
+    loops; `label`.
+
+    Subclasses give `parts`, and `files` where they are read from disk.
+
+    Arguments:
+        graph: undirected and without self loops.
+        setting: `transductive` or `production`, see `mmkd_graph.splits.in_setting`.
+        legal: smallest and largest legal feature value, where known.
+    """
+
+    def __init__(self, graph: Graph, *, setting: Setting, legal: tuple[float, float] | None = None) -> None:
+        fields = {
+            "x": Field((graph.features.shape[1],), layout="vector", range=legal),
+            "edge_index": Field((2, None), "int64", "edges", kind="relation"),
+            "label": Field((), "int64", target=True, classes=graph.classes),
+        }
+        super().__init__(
+            fields,
+            {"x": torch.from_numpy(graph.features), "label": torch.from_numpy(graph.labels)},
+            relations={"edge_index": graph.edge_index()},
+            unit="node",
+            single_graph=True,
+        )
+        self.setting = setting
+
+    def parts(self, seed: int) -> tuple[Rows, Rows, Rows]:
+        """Ids to train, select and test on."""
+        raise NotImplementedError
+
+    def split(self, seed: int) -> Split:
+        return in_setting(self.setting, *self.parts(seed), len(self), seed)
+
+    @classmethod
+    def files(cls, **config: Any) -> tuple[RemoteFile, ...]:
+        """The files that a data set of this configuration reads; none where it is embedded."""
+        return ()
+
+    @classmethod
+    def get(cls, **config: Any) -> list[Path]:
+        """Download what is absent or corrupt, and verify everything: `mmkd data get`. Raises like `fetch`."""
+        return fetch(cls.files(**config), cls.name, download=True)

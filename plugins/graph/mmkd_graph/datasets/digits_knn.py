@@ -1,0 +1,55 @@
+"""`graph/digits-knn`: scikit-learn's handwritten digits and who looks like whom. Embedded: there is nothing to download."""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import NonNegativeInt, PositiveInt
+from sklearn.datasets import load_digits
+
+from mmkd.errors import ConfigError
+from mmkd_graph.datasets.base import NodeData
+from mmkd_graph.graph import Graph, nearest_neighbours
+from mmkd_graph.splits import Rows, Setting, per_class
+
+GREY_LEVELS = 16
+
+
+class DigitsKNN(NodeData):
+    """1,797 digits of 8x8 pixels; the graph ties each to the digits nearest in pixel space. 10 classes.
+
+    The neighbour graph is made of the pixels of all nodes, test nodes included, and of no label. The pixels are fixed, so
+    in the production setting a visible node may have lost a place among its nearest to a node that is hidden.
+
+    Arguments:
+        setting: `transductive`, or `production` with a fifth of the test nodes held out.
+        neighbours: nearest neighbours that each node chooses; an edge needs one of its two ends to choose the other.
+        labels_per_class: labelled training nodes.
+        valid_per_class: nodes for selection; all others are for testing.
+    """
+
+    name = "graph/digits-knn"
+    card = "digits-knn"
+
+    def __init__(
+        self,
+        *,
+        setting: Setting = "transductive",
+        neighbours: PositiveInt = 5,
+        labels_per_class: PositiveInt = 5,
+        valid_per_class: NonNegativeInt = 10,
+    ) -> None:
+        digits = load_digits()
+        pixels = digits.data.astype(np.int64)
+        if neighbours >= len(pixels):
+            raise ConfigError(f"neighbours = {neighbours}: there are but {len(pixels) - 1} other digits")
+        graph = Graph(
+            (pixels / GREY_LEVELS).astype(np.float32),
+            nearest_neighbours(pixels, neighbours),
+            digits.target.astype(np.int64),
+            tuple(map(str, digits.target_names)),
+        )
+        super().__init__(graph, setting=setting, legal=(0.0, 1.0))
+        self.labels_per_class, self.valid_per_class = labels_per_class, valid_per_class
+
+    def parts(self, seed: int) -> tuple[Rows, Rows, Rows]:
+        return per_class(self.samples["label"].numpy(), seed, self.labels_per_class, self.valid_per_class)

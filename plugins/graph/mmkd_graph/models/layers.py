@@ -1,0 +1,77 @@
+"""One graph convolution: a linear map and a weighted sum over neighbours."""
+
+from __future__ import annotations
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from mmkd.data import Field, OutputSpec
+from mmkd.errors import ConfigError
+from mmkd_graph.propagation import Weighting, propagate
+
+
+class GraphConvolution(nn.Module):
+    """`activation(P x W + b)`, P the matrix of a weighting.
+
+    Arguments:
+        inputs: channels in.
+        outputs: channels out.
+        weighting: gives P.
+        gain: of the Xavier-uniform initialisation of W; b starts at 0.
+        activation: applied at the end; None at the last layer.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, weighting: Weighting, *, gain: float, activation: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs, outputs)
+        self.weighting = weighting
+        self.activation = activation or nn.Identity()
+        nn.init.xavier_uniform_(self.linear.weight, gain)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, x: Float[Tensor, "N C"], edge_index: Int[Tensor, "2 E"]) -> Float[Tensor, "N D"]:
+        linear = self.linear
+        if linear.out_features > linear.in_features:  # the sum is cheaper over the narrower of the two
+            return self.activation(linear(propagate(x, edge_index, self.weighting)))
+        return self.activation(propagate(x @ linear.weight.t(), edge_index, self.weighting) + linear.bias)
+
+
+class GraphNetwork(nn.Module):
+    """Graph convolutions one after the other, ReLU and dropout between them.
+
+    Arguments:
+        widths: channels of the input, of each hidden layer, and of the logits.
+        weighting: gives each layer's sum.
+        gain: of the initialisation.
+        dropout: probability; between layers.
+        input_dropout: probability; on the input.
+    """
+
+    def __init__(
+        self, widths: list[int], weighting: Weighting, *, gain: float, dropout: float, input_dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        last = len(widths) - 2
+        self.layers = nn.ModuleList(
+            GraphConvolution(before, after, weighting, gain=gain, activation=nn.ReLU() if place < last else None)
+            for place, (before, after) in enumerate(zip(widths, widths[1:], strict=False))
+        )
+        self.dropouts = nn.ModuleList(nn.Dropout(input_dropout if place == 0 else dropout) for place in range(last + 1))
+        self.taps = {"penultimate": f"layers.{last - 1}"} if last else {}
+        self.layouts = {"penultimate": "nodes"} if last else {}
+
+    def forward(self, x: Float[Tensor, "N F"], edge_index: Int[Tensor, "2 E"]) -> Float[Tensor, "N K"]:
+        for dropout, layer in zip(self.dropouts, self.layers, strict=True):
+            x = layer(dropout(x), edge_index)
+        return x
+
+
+def widths(inputs: dict[str, Field], outputs: OutputSpec, hidden: int, layers: int, owner: str) -> list[int]:
+    """Channels from a network's input to its logits. Raises `ConfigError` where it is bound to other forms."""
+    if (features := inputs["x"].shape[-1:]) == () or features[0] is None or len(inputs["x"].shape) != 1:
+        raise ConfigError(f"{owner} reads `x` as one vector per node, not as {inputs['x'].shape}")
+    if set(outputs) != {"logits"} or len(outputs["logits"]) != 1:
+        raise ConfigError(f"{owner} gives `logits`, one value per class, and the task wants {dict(outputs)}")
+    return [features[0], *[hidden] * (layers - 1), outputs["logits"][0]]

@@ -1,0 +1,1 @@
+"""Recipes of mmkd-graph, one TOML file each."""
