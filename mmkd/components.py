@@ -13,7 +13,7 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -91,7 +91,7 @@ def plain(value: Any) -> Any:
     return value
 
 
-@lru_cache(maxsize=None)
+@cache
 def configuration(component: Callable[..., Any]) -> type[BaseModel]:
     """The pydantic model of a component's keyword-only parameters; strict, unknown keys forbidden."""
     try:

@@ -74,6 +74,15 @@ class _Gather(torch.autograd.Function):
         return summed[rank() * count : (rank() + 1) * count]
 
 
+def agree(value: Any) -> Any:
+    """Rank 0's value in every process; also a barrier, so that what rank 0 wrote before it is there after it."""
+    if world_size() == 1:
+        return value
+    held = [value]
+    dist.broadcast_object_list(held, src=0)
+    return held[0]
+
+
 def wrap(step: nn.Module) -> nn.Module:
     """The step in DistributedDataParallel where there are several processes, else as it is."""
     if world_size() == 1:

@@ -122,7 +122,7 @@ def bind_estimator(
     inputs: InputBinding | None = None,
     owner: str = "estimator",
 ) -> Binding:
-    """The binding of an estimator class: `bind`, with `reads` in place of a `forward`; raises `BindingError` as it does."""
+    """The binding of an estimator class: `bind`, with `reads` in place of a `forward`."""
 
     def forward() -> None: ...
 

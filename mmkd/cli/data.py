@@ -25,9 +25,9 @@ def list_() -> None:
 @click.argument("name")
 def card(name: str) -> None:
     """Print the data card of NAME: licence, source, sensors, splits, leakage notes."""
-    from mmkd.data.cards import card_of
+    from mmkd.data.cards import card_text
 
-    click.echo(card_of(name).text)
+    click.echo(card_text(name))
 
 
 @command.command("get")

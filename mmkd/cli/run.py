@@ -12,6 +12,7 @@ Examples:
   mmkd run graph/glnn
   mmkd run graph/glnn --set student.hidden=64 --seeds 10 --jobs 2
   mmkd run my-recipe.toml --sealed
+  torchrun --nproc-per-node 2 -m mmkd run my-recipe.toml
 """
 
 
@@ -27,11 +28,14 @@ Examples:
 def command(recipe: str, changes: tuple[str, ...], seeds: int | None, out: Path | None, jobs: int, device: str, sealed: bool,
             as_json: bool) -> int:  # fmt: skip
     """Train every arm of RECIPE (a name or a TOML file) for every seed, and say what the distillation was worth."""
+    from mmkd import distributed
     from mmkd.evaluation.run import run
     from mmkd.reporting.progress import Bars
 
-    with Bars() as bars:
+    with distributed.process_group(), Bars() as bars:
         finished = run(recipe, changes, seeds=seeds, directory=out, jobs=jobs, device=device, sealed=sealed, watcher=bars)
+    if not finished.result:  # a torchrun process other than the first
+        return 0
     if as_json:
         import json
 

@@ -102,7 +102,7 @@ def parse(text: str, where: str = "data card") -> Card:
     """
     import yaml
 
-    parts = re.fullmatch(r"---\r?\n(.*?)\r?\n---\r?\n(.*)", text, re.DOTALL)
+    parts = re.fullmatch(r"---\n(.*?)\n---\n(.*)", text.replace("\r\n", "\n"), re.DOTALL)
     if parts is None:
         raise DataError(f"{where} has no front matter", "begin it with YAML between two lines `---`")
     try:

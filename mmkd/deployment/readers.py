@@ -30,6 +30,17 @@ from mmkd.deployment.runtime import conform
 from mmkd.errors import ConfigError, DataError
 
 Fields = Mapping[str, Mapping[str, Any]]
+_DAMAGE = (
+    ValueError,
+    EOFError,
+    OSError,
+    KeyError,
+    RecursionError,
+    MemoryError,
+    csv.Error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 Reader = Callable[[Path, Fields], Mapping[str, Any]]
 
 
@@ -98,7 +109,7 @@ def read_csv(path: Path, fields: Fields) -> dict[str, Any]:
 
 
 def read_json(path: Path, fields: Fields) -> dict[str, Any]:
-    """Fields from `{"field": rows}`, a list of `{"field": value}`, or the bare rows of a student that reads one field."""
+    """Fields from `{"field": rows}`, a list of `{"field": value}`, or the bare rows of one field."""
     with _readable(path):
         content = json.loads(path.read_text(encoding="utf-8"))
     if isinstance(content, list) and content and all(isinstance(row, dict) for row in content):
@@ -199,16 +210,7 @@ def _readable(path: Path) -> Iterator[None]:
     """Turns what a damaged file makes of its parser into one line."""
     try:
         yield
-    except (
-        ValueError,
-        EOFError,
-        OSError,
-        KeyError,
-        RecursionError,
-        csv.Error,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except _DAMAGE as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         if "allow_pickle" in reason:
             reason = "it is no such file, or holds a pickle, which is never loaded"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from mmkd import distributed
 from mmkd.binding import Bound
 from mmkd.data.views import View
 from mmkd.errors import ConfigError, LayoutError, MmkdError, StorageError, TrainingError
@@ -62,11 +64,12 @@ class Job:
     def run(self) -> dict[str, Any]:
         """The job's result, from disk where it is complete (and not sealed when test scores are now wanted)."""
         path = self.directory / "job.json"
-        if path.exists() and ((done := read_json(path))["sealed"] <= self.sealed):
+        done = distributed.agree(read_json(path) if path.exists() else None)
+        if done and done["sealed"] <= self.sealed:
             return done  # type: ignore[no-any-return]
         with storage_errors(self.directory):
             self.directory.mkdir(parents=True, exist_ok=True)
-        with lock(self.directory):
+        with lock(self.directory) if distributed.rank() == 0 else nullcontext():
             try:
                 result = self._source() if self.plan.source else self._student()
             except (NotApplicableError, LayoutError, ConfigError) as error:
@@ -74,8 +77,9 @@ class Job:
                     raise
                 result = {"status": "not applicable", "reason": error.cause}
             result = {"arm": self.plan.name, "seed": self.seed, "sealed": self.sealed, "status": "done", **result}
-            write_json(path, result)
-        return result
+            if distributed.rank() == 0:
+                write_json(path, result)
+        return distributed.agree(result)  # type: ignore[no-any-return]
 
     # teachers -----------------------------------------------------------------------------------------------------
 
@@ -101,7 +105,7 @@ class Job:
             if isinstance(model, Estimator):
                 raise ConfigError(f"sources.{name}: an estimator cannot be a live teacher", "store its predictions: use = \"file\"")
             saved = where / "weights.safetensors"
-            if saved.exists():
+            if distributed.agree(saved.exists()):
                 load_weights(model, saved)
                 fits.append(Fitted(**read_json(where / "fitted.json")))
             else:
@@ -111,8 +115,9 @@ class Job:
                 order_seed = key(seed, "teacher", 1, index) % 2**31
                 fits.append(self._fit({"teacher": model}, [stage], view, table.training or self.recipe.training, task,
                                       "teacher", where, order_seed))  # fmt: skip
-                save_weights(model, saved)
-                write_json(where / "fitted.json", asdict(fits[-1]))
+                if distributed.rank() == 0:
+                    write_json(where / "fitted.json", asdict(fits[-1]))
+                save_weights(model, saved)  # last: its presence says that this model is done
             models.append(model)
         return models, fits
 
@@ -122,6 +127,7 @@ class Job:
         valid = self.experiment.view(self.seed, "valid")
         if not len(valid.rows):
             return
+        distributed.agree(None)
         records = _load_records(self.directory / "valid.npz")
         view = self.experiment.training_view(self.seed, labelled_only=True)
         truth = collect(task, predictor(source), eval_batches(view, is_relational(source)))
@@ -144,7 +150,8 @@ class Job:
         task = self._task()
         if isinstance(student, Estimator):
             fitted = self._fit_estimator(student, view, task)
-            write_json(self.directory / "estimator.json", student.state())
+            if distributed.rank() == 0:
+                write_json(self.directory / "estimator.json", student.state())
         else:
             models, stages = self._stages(student, view, task)
             fitted = self._fit(models, stages, view, self.recipe.training, task, "student", self.directory,
@@ -352,7 +359,9 @@ def _arrays(inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 def save_weights(model: Bound, path: Path) -> None:
-    """Weights of the raw module: the keys that the model's author gave them."""
+    """Weights of the raw module: the keys that the model's author gave them. Rank 0 alone writes."""
+    if distributed.rank():
+        return
     with storage_errors(path):
         part = path.with_suffix(".tmp")
         save_file({name: value.detach().cpu().contiguous().clone() for name, value in model.module.state_dict().items()}, part)
@@ -369,6 +378,8 @@ def load_weights(model: Bound, path: Path) -> None:
 
 
 def _save_records(path: Path, records: Records) -> None:
+    if distributed.rank():
+        return
     with storage_errors(path):
         part = path.with_name(path.name + ".tmp")
         with part.open("wb") as file:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import nullcontext
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 
 import torch
 
-from mmkd import recipes
+from mmkd import distributed, recipes
 from mmkd.errors import ConfigError, StorageError, TrainingError
 from mmkd.evaluation import ledger
 from mmkd.evaluation.arms import Plan, plans
@@ -25,7 +26,6 @@ from mmkd.evaluation.experiment import Experiment, versions
 from mmkd.evaluation.job import Job
 from mmkd.evaluation.result import Evidence, assemble
 from mmkd.files import lock, read_json, storage_errors, write_atomic, write_json
-from mmkd.recipes import Recipe
 from mmkd.training.loop import Progress
 
 
@@ -88,15 +88,22 @@ def run(
     resolved = recipes.resolve(loaded)
     root = Path(directory) if directory else Path("runs") / f"{loaded.name.replace('/', '-')}-{_identity(resolved)[:8]}"
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    if jobs > 1 and distributed.world_size() > 1:
+        raise ConfigError("--jobs and torchrun exclude each other", "torchrun shares each step; --jobs shares arms and seeds")
+    main = distributed.rank() == 0
     with storage_errors(root):
         root.mkdir(parents=True, exist_ok=True)
-    with lock(root):
-        extended = _claim(root, text, resolved)
+    with lock(root) if main else nullcontext():
+        extended = _claim(root, text, resolved) if main else False
         environment = _environment(chosen, jobs)
-        write_json(root / "run.json", environment)
+        if main:
+            write_json(root / "run.json", environment)
+        distributed.agree(None)
         experiment = Experiment(loaded, device=chosen, cache=root / "cache")
         done = _train(experiment, root, jobs, sealed, watcher, environment["threads"])
         _require_stronger(experiment, done, sealed)
+        if not main:
+            return Run(root, {})
         split = json.dumps(resolved["dataset"], sort_keys=True)
         count = 0 if sealed else ledger.unseal(experiment.data_hash, split, str(root.resolve()), loaded.name)
         evidence = Evidence(experiment, plans(loaded), done, root / "seeds", sealed=sealed)

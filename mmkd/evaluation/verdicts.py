@@ -80,7 +80,7 @@ class Comparison:
     @property
     def estimates(self) -> list[Estimate]:
         """Every estimate that has to agree."""
-        return [estimate for estimate in (self.seeds, self.units, self.joint) if estimate is not None]
+        return [estimate for estimate in (self.seeds, self.units) if estimate is not None]
 
     def to_json(self) -> dict[str, Any]:
         """`dataclasses.asdict`, with None for numbers that JSON has not (NaN, infinity)."""
@@ -152,7 +152,7 @@ def compare(
         notes=_notes(candidate_scores, over_seeds, folds, single_graph, budget, extended),
     )
     if _obstacle(comparison):
-        pass
+        comparison = replace(comparison, p_value=math.nan)
     return _decide(comparison)
 
 

@@ -18,7 +18,7 @@ class Mutual(Scheme):
         peer: the second student's model; it may read other fields than the first.
     """
 
-    def __init__(self, *, peer: Use["models"]) -> None:
+    def __init__(self, *, peer: Use[models]) -> None:
         self.peer = peer
 
     def extra_models(self) -> Mapping[str, Factory]:

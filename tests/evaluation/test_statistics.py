@@ -125,6 +125,13 @@ class TestPairedBootstrap:
         apart = st._studentised((nudged - nudged.mean()) / nudged.std(ddof=1), 20_000, np.random.default_rng(7))
         assert np.quantile(tied, [0.5, 0.9, 0.95]) == pytest.approx(np.quantile(apart, [0.5, 0.9, 0.95]), rel=0.03)
 
+    def test_distances_are_those_of_a_plain_bootstrap_t(self):
+        values, rng = np.array([0.3, -1.0, 0.4, 2.0, -0.2, 0.9, 0.1]), np.random.default_rng(17)
+        sample = values[rng.integers(7, size=(20_000, 7))]
+        plain = np.abs(sample.mean(axis=1) - values.mean()) / (sample.std(axis=1, ddof=1) / math.sqrt(7))
+        mine = st._studentised((values - values.mean()) / values.std(ddof=1), 20_000, rng)
+        assert np.quantile(mine, [0.5, 0.9, 0.95]) == pytest.approx(np.quantile(plain, [0.5, 0.9, 0.95]), rel=0.03)
+
     def test_hardly_any_difference_shows_nothing(self):
         candidate = np.zeros((5, 200))
         candidate[:, :2] = 1.0

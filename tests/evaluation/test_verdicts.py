@@ -188,7 +188,10 @@ class TestVerdict:
         assert report[0].verdict == "inconclusive"
         assert report[0].p_adjusted == pytest.approx(6 * weak.p_value)
         assert "by Holm over 6 comparisons" in report[0].reason
-        assert adjust([weak, judge(0.05 + self.noise[:3])])[0].verdict == "better"  # too few seeds: not in the family
+        untested = judge(0.05 + self.noise[:3])  # too few seeds: not in the family
+        assert math.isnan(untested.p_value)
+        assert untested.p_adjusted is None
+        assert adjust([weak, untested])[0].p_adjusted == weak.p_value
 
     def test_adjusting_twice_changes_nothing(self):
         report = adjust([judge(0.01 + self.noise), judge(self.noise), judge(self.noise[:3])])

@@ -1,0 +1,36 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/installed
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test test-slow check bench clean
+
+demo: $(STAMP)  ## distil a graph teacher into an MLP on embedded data, prove it, export it
+	$(BIN)/mmkd run graph/glnn --jobs 2 --out demo/run
+	$(BIN)/mmkd export demo/run
+	$(BIN)/mmkd predict demo/run/bundle examples/digits.csv
+
+test: $(STAMP)  ## fast tests of the core and of every plugin
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+test-slow: $(STAMP)  ## simulations, kills and two processes, minutes long
+	$(BIN)/python -m pytest -m slow
+
+check: $(STAMP)  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)  ## reproduction tables and speed ratios; MMKD_DATA names the folder with real data
+	$(BIN)/python -m benchmarks.step
+	$(BIN)/python -m benchmarks.glnn
+
+clean:
+	rm -rf .venv demo runs build dist
+
+$(STAMP): pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml)
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -c constraints.txt -e ".[deploy,dev]" -e "plugins/graph[dev]"
+	touch $(STAMP)

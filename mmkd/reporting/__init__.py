@@ -1,0 +1,1 @@
+"""The proof, told to people: printed table (`table`), plots (`plots`), page (`html`), progress bars (`progress`)."""

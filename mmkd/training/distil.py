@@ -1,0 +1,72 @@
+"""A `Step` for people who bring their own models and their own loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmkd.binding import Bound, InputBinding, bind
+from mmkd.components import Factory
+from mmkd.data.datasets import Dataset
+from mmkd.data.fields import Field
+from mmkd.data.views import View
+from mmkd.schemes.base import Update, Weight
+from mmkd.sources.base import Knowledge
+from mmkd.sources.live import Live
+from mmkd.tasks.base import Task
+from mmkd.training.step import Step
+
+
+def distil(
+    student: nn.Module,
+    teacher: nn.Module,
+    data: Dataset | Mapping[str, Tensor],
+    methods: Sequence[str | Mapping[str, Any]] = ("soft-targets",),
+    *,
+    task: Task | None = None,
+    task_weight: Weight = 1.0,
+    student_inputs: InputBinding | None = None,
+    teacher_inputs: InputBinding | None = None,
+) -> tuple[Step, View]:
+    """A step that teaches `student` from `teacher`, and the view to draw batches from.
+
+    Both models read the fields that their `forward` names (or that the bindings say), so a teacher may read more than the
+    student. The optimiser must be given `step.parameters()`: the student's and the adapters'.
+
+    Arguments:
+        student, teacher: raw modules; the teacher is frozen.
+        data: a data set, or tensors by field name with one row per sample; all rows are drawn, `label` is no input.
+        methods: names, or tables such as `{"use": "rkd", "role": "penultimate", "weight": 0.1}`.
+        task: supervised task on the labelled rows; None: methods alone.
+        task_weight: its weight.
+        student_inputs, teacher_inputs: explicit bindings.
+
+    Returns:
+        The step (`step(batch)["loss"]`) and a view (`view.batches(size)`).
+    """
+    dataset = data if isinstance(data, Dataset) else _in_memory(data)
+    rows = torch.arange(len(dataset))
+    view = View(dataset, rows, rows if task else rows[:0])
+    batch = view.batch(rows[:2])
+    bound = Bound(student, bind(_forward(student), dataset.fields, student_inputs, "student"))
+    said = Bound(teacher, bind(_forward(teacher), dataset.fields, teacher_inputs, "teacher"))
+    source = Live(Knowledge(dataset, [said]))
+    tables = [{"use": method} if isinstance(method, str) else dict(method) for method in methods]
+    weights = {table["use"]: table.pop("weight", 1.0) for table in tables}
+    specs = {"teacher": source.measure(batch)}
+    built = {table["use"]: Factory("methods", table)(bound.measure(batch), specs) for table in tables}
+    update = Update(["student"], task, task_weight, built, weights, {"teacher": source})
+    return Step({"student": bound}, {"student": update}), view
+
+
+def _forward(model: nn.Module) -> Any:
+    return type(model).forward
+
+
+def _in_memory(tensors: Mapping[str, Tensor]) -> Dataset:
+    fields = {name: Field(tuple(value.shape[1:]), str(value.dtype).removeprefix("torch."), target=name == "label")
+              for name, value in tensors.items()}  # fmt: skip
+    return Dataset(fields, tensors)
