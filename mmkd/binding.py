@@ -45,8 +45,16 @@ class Binding:
         return tuple(dict.fromkeys(name for names in self.inputs.values() for name in names))
 
     def gather(self, batch: Batch) -> dict[str, Any]:
-        """The keyword arguments of `forward` for a batch."""
+        """The keyword arguments of `forward` for a batch.
+
+        Raises `BindingError` where a model that runs on all rows would read a field that was replaced in some.
+        """
         if self.relational:
+            if lost := sorted(batch.replaced & set(self.fields)):
+                raise BindingError(
+                    f"a model that reads a relation runs on all rows of its view, and '{lost[0]}' is replaced in some",
+                    "replace what row-wise models read alone",
+                )
             whole = batch.view.whole
             pick = {name: whole[name] if name in whole else batch[name] for name in self.fields}
         else:

@@ -3,9 +3,10 @@
 Positional-only parameters are what the engine measures; keyword-only ones are configuration, validated strictly against
 their annotations. Wherever a component is expected inside another, a nested `{ use = "name", ... }` table stands:
 
-    def __init__(self, student: Specs, sources: Mapping[str, Specs], /, *, inner: Use["methods"], weight: float = 1.0)
+    def __init__(self, student: Specs, sources: Mapping[str, Specs], /, *, inner: Use.methods, weight: float = 1.0)
 
 `inner` then is a `Factory`: the configuration is checked already, and `inner(student, sources)` builds the component.
+A model that the engine shall bind to fields, build and train (a scheme's second student) is annotated `Model` instead.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import PydanticUndefined, core_schema
 
 from mmkd import registry
@@ -50,7 +51,8 @@ class Factory:
 
     def resolved(self) -> dict[str, Any]:
         """The complete table, defaults included: JSON and TOML can hold it, and it builds the same component."""
-        return {"use": self.use, **{key: plain(value) for key, value in self.config.items() if value is not None}}
+        config = {key: plain(value, f"{self.where}.{key}") for key, value in self.config.items() if value is not None}
+        return {"use": self.use, **config}
 
     def __repr__(self) -> str:
         return f"Factory({self.kind}: {self.resolved()})"
@@ -70,24 +72,54 @@ class _Kind:
 
 
 class Use:
-    """`Use["models"]`: annotation of a keyword-only parameter that takes a nested component of that kind."""
+    """`Use.methods`: annotation of a keyword-only parameter that takes a nested component of that kind."""
 
-    def __class_getitem__(cls, kind: str) -> Any:
-        if kind not in registry.KINDS:
-            raise TypeError(f"Use[...] takes one of {registry.KINDS}, not '{kind}'")
-        return Annotated[Factory, _Kind(kind)]
+    adapters = Annotated[Factory, _Kind("adapters")]
+    methods = Annotated[Factory, _Kind("methods")]
+    models = Annotated[Factory, _Kind("models")]
+    sources = Annotated[Factory, _Kind("sources")]
+    tasks = Annotated[Factory, _Kind("tasks")]
 
 
-def plain(value: Any) -> Any:
-    """JSON form of a configuration value; nested factories become their tables."""
+class Component(BaseModel):
+    """A `{ use = "name", ... }` table: the fields below belong to the engine, all other keys to the component."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True, protected_namespaces=())
+
+    use: str
+
+    def factory(self, kind: str, where: str) -> Factory:
+        """Look the component up and check its configuration."""
+        return Factory(kind, {"use": self.use, **(self.model_extra or {})}, where=where)
+
+    def resolved(self, kind: str, where: str) -> dict[str, Any]:
+        """The complete table, defaults included."""
+        own = {name: getattr(self, name) for name in type(self).model_fields}
+        filled = {name: plain(value, f"{where}.{name}") for name, value in own.items() if value is not None}
+        return {**filled, **self.factory(kind, where).resolved()}
+
+
+class Model(Component):
+    """A model that the engine builds: `inputs` binds forward's parameters to fields, `taps` and `layouts` name and
+    declare its features."""
+
+    inputs: dict[str, str | list[str]] | None = None
+    taps: dict[str, str] = Field(default_factory=dict)
+    layouts: dict[str, str] = Field(default_factory=dict)
+
+
+def plain(value: Any, where: str = "") -> Any:
+    """JSON form of a configuration value; nested components become their complete tables."""
     if isinstance(value, Factory):
         return value.resolved()
+    if isinstance(value, Model):
+        return value.resolved("models", where or "model")
     if isinstance(value, BaseModel):
-        return {key: plain(inner) for key, inner in value if inner is not None}
+        return {key: plain(inner, f"{where}.{key}") for key, inner in value if inner is not None}
     if isinstance(value, Mapping):
-        return {key: plain(inner) for key, inner in value.items() if inner is not None}
+        return {key: plain(inner, f"{where}.{key}") for key, inner in value.items() if inner is not None}
     if isinstance(value, list | tuple | set | frozenset):
-        return [plain(inner) for inner in value]
+        return [plain(inner, f"{where}.{place}") for place, inner in enumerate(value)]
     return value
 
 

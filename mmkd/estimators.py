@@ -6,7 +6,7 @@ An estimator is bound, evaluated, reported and exported like a module. It sees n
         reads = ("x",)
 
         def __init__(self, inputs, outputs, /, *, depth: int = 4): ...
-        def fit(self, inputs, labels, signals, valid, query, *, labelled, seed): ...
+        def fit(self, inputs, labels, signals, valid, query, *, seed): ...
         def predict(self, inputs): return {"logits": ...}
         def to_onnx(self): ...
         def state(self): ...
@@ -15,7 +15,6 @@ An estimator is bound, evaluated, reported and exported like a module. It sees n
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmkd.binding import Binding, InputBinding, bind
+from mmkd.binding import Binding
 from mmkd.data.fields import Field, OutputSpec
 from mmkd.data.views import Batch
 from mmkd.nested import map_tensors
@@ -43,7 +42,7 @@ class Estimator:
 
     Attributes:
         reads: its parameters, bound to fields as the required parameters of a module's `forward` are.
-        binding: the fields that they read; set by the engine (`bind_estimator`).
+        binding: the fields that they read; set by the engine.
         inputs: the field of each parameter.
         outputs: outputs wanted by the task, with their per-sample shapes.
     """
@@ -63,18 +62,16 @@ class Estimator:
         valid: tuple[Arrays, Arrays],
         query: Callable[[Arrays], dict[str, np.ndarray]],
         *,
-        labelled: np.ndarray,
         seed: int,
     ) -> None:
         """Learn from the training rows (labelled and unlabelled), replacing what was learnt before.
 
         Arguments:
             inputs: by parameter, `[N, ...]`.
-            labels: targets by field, `[N, ...]`; blank where `labelled` is False.
+            labels: targets by field, `[N, ...]`, and the mask `labelled`, bool `[N]`: without it a target is blank.
             signals: the sources' outputs by source and output, `[N, ...]`; empty for the arm that learns alone.
             valid: inputs and labels of the validation rows, for pruning and choosing.
             query: asks the teacher about new inputs (by parameter), e.g. perturbed ones, and gives its outputs.
-            labelled: which rows have labels, bool `[N]`.
             seed: the only source of randomness.
         """
         raise NotImplementedError
@@ -99,6 +96,20 @@ class Estimator:
         """The arguments of `predict` for a batch, as a module's binding would gather them."""
         return map_tensors(_array, self.binding.gather(batch))
 
+    def split(self, inputs: Arrays, fields: Mapping[str, Field]) -> dict[str, Tensor]:
+        """New inputs by parameter as values by field: the inverse of `read`, with the fields' own types."""
+        values = {}
+        for parameter, names in self.binding.inputs.items():
+            rest = torch.as_tensor(inputs[parameter])
+            axis = self.binding.axes.get(parameter, 1)
+            for name in names:
+                part = rest
+                if len(names) > 1:
+                    size = int(fields[name].shape[axis - 1] or 0)
+                    part, rest = rest.narrow(axis, 0, size), rest.narrow(axis, size, rest.shape[axis] - size)
+                values[name] = part.to(getattr(torch, fields[name].dtype))
+        return values
+
     def __call__(self, batch: Batch) -> Signals:
         """Predictions for a batch in the form that `Bound` gives: tasks and sources need not tell them apart."""
         outputs = {name: torch.as_tensor(value) for name, value in self.predict(self.read(batch)).items()}
@@ -114,19 +125,3 @@ def _array(tensor: Tensor) -> Any:
 
 def _rows_of_batch(tensor: Tensor, batch: Batch) -> Tensor:
     return tensor.index_select(0, batch.index.cpu()) if len(tensor) == len(batch.view.dataset) else tensor
-
-
-def bind_estimator(
-    estimator: type[Estimator],
-    fields: Mapping[str, Field],
-    inputs: InputBinding | None = None,
-    owner: str = "estimator",
-) -> Binding:
-    """The binding of an estimator class: `bind`, with `reads` in place of a `forward`."""
-
-    def forward() -> None: ...
-
-    required = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    signature = inspect.Signature([inspect.Parameter(name, required) for name in estimator.reads])
-    forward.__signature__ = signature  # type: ignore[attr-defined]
-    return bind(forward, fields, inputs, owner)

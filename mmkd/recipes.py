@@ -16,7 +16,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mmkd import registry
-from mmkd.components import Factory, config_error, plain
+from mmkd.components import Component, Model, config_error, plain
 from mmkd.errors import ConfigError
 from mmkd.schemes.base import Ramp
 from mmkd.training.settings import Training
@@ -25,31 +25,6 @@ Control = Literal["hard-teacher", "shuffled-teacher", "permuted-teacher", "label
                   "label-smoothing", "restricted-teacher"]  # fmt: skip
 RESERVED_ARMS = {"teacher", "alone", "distilled", "oracle-labels", *get_args(Control)}
 _STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, protected_namespaces=())
-
-
-class Component(BaseModel):
-    """A `{ use = "name", ... }` table: the fields below belong to the engine, all other keys to the component."""
-
-    model_config = ConfigDict(strict=True, extra="allow", frozen=True, protected_namespaces=())
-
-    use: str
-
-    def factory(self, kind: str, where: str) -> Factory:
-        """Look the component up and check its configuration."""
-        return Factory(kind, {"use": self.use, **(self.model_extra or {})}, where=where)
-
-    def resolved(self, kind: str, where: str) -> dict[str, Any]:
-        """The complete table, defaults included."""
-        own = {name: plain(getattr(self, name)) for name in type(self).model_fields if getattr(self, name) is not None}
-        return {**own, **self.factory(kind, where).resolved()}
-
-
-class Model(Component):
-    """A model: `inputs` binds forward's parameters to fields, `taps` and `layouts` name and declare its features."""
-
-    inputs: dict[str, str | list[str]] | None = None
-    taps: dict[str, str] = Field(default_factory=dict)
-    layouts: dict[str, str] = Field(default_factory=dict)
 
 
 class TaskTable(Component):
@@ -86,16 +61,6 @@ class SourceTable(Component):
     @property
     def all_models(self) -> list[Model]:
         return [self.model, *self.models] if self.model else self.models
-
-    def resolved(self, kind: str, where: str) -> dict[str, Any]:
-        table = super().resolved(kind, where)
-        for key in ("model", "models"):
-            table.pop(key, None)
-        if self.model:
-            table["model"] = self.model.resolved("models", f"{where}.model")
-        if self.models:
-            table["models"] = [m.resolved("models", f"{where}.models.{i}") for i, m in enumerate(self.models)]
-        return table
 
 
 class Evaluation(BaseModel):

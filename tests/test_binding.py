@@ -129,7 +129,11 @@ def wants_label(label):
         (only_args, {"x": "camera"}, "inputs names 'x', but its parameters are unnamed"),
         (by_position, None, "forward takes camera by position alone.*remove the `/`"),
         (nothing, None, "student: forward reads nothing"),
-        (wants_lidar, None, "parameter 'lidar' reads field 'lidar', which the data does not have; bind it: .*fields: camera"),
+        (
+            wants_lidar,
+            None,
+            "parameter 'lidar' reads field 'lidar', which the data does not have; bind it: .*fields: camera",
+        ),
         (needs_camera, {"camera": "lidar"}, "parameter 'camera' reads field 'lidar'"),
         (needs_camera, {"imu": "imu"}, "inputs names 'imu', but its parameters are camera"),
         (needs_camera, {"camera": []}, "inputs gives parameter 'camera' an empty list"),
@@ -139,7 +143,11 @@ def wants_label(label):
         (needs_camera, {"camera": ["camera", "imu"]}, "camera, imu cannot be concatenated: layout map and series"),
         (needs_camera, {"camera": ["plain", "also_plain"]}, "cannot be concatenated: layout undeclared; declare one"),
         (needs_camera, {"camera": ["x", "prompts"]}, "one row per sample can be, not a constant"),
-        (needs_camera, {"camera": ["camera", "small"]}, r"differ in more than channels: camera \[3, 8, 8\], small \[1, 4, 4\]"),
+        (
+            needs_camera,
+            {"camera": ["camera", "small"]},
+            r"differ in more than channels: camera \[3, 8, 8\], small \[1, 4, 4\]",
+        ),
     ],
 )
 def test_a_binding_that_cannot_be_is_refused(forward, inputs, complaint):
@@ -253,7 +261,9 @@ def test_taps_and_layouts_come_from_the_model_unless_they_are_given():
 
 
 def test_axis_0_must_be_the_batch():
-    with pytest.raises(LayoutError, match=r"output 'logits' has shape \(4, 5\) for a batch of 5: axis 0 must be the batch"):
+    with pytest.raises(
+        LayoutError, match=r"output 'logits' has shape \(4, 5\) for a batch of 5: axis 0 must be the batch"
+    ):
         Bound(Small(transpose=True), bind(Small.forward, FIELDS)).measure(batch_of(torch.randn(5, 4)))
 
 

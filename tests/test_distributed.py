@@ -1,6 +1,7 @@
 """Two processes must learn what one learns from both their batches: each method's gradient, and `gather_rows` itself.
 
-Run as a script this file is one of the processes; pytest starts two, once for all tests.
+Run as a script this file is one of the processes; pytest starts two, once for all quick tests. These average the
+gradients themselves, since DistributedDataParallel alone takes seconds to import; a slow test wraps the step in it.
 """
 
 import subprocess
@@ -12,7 +13,6 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from mmkd.binding import Bound, bind
 from mmkd.data import Dataset, Field, View
@@ -23,8 +23,8 @@ from mmkd.methods.rkd import RKD
 from mmkd.methods.similarity_preserving import SimilarityPreserving
 from mmkd.methods.soft_targets import SoftTargets
 from mmkd.schemes.base import Update
-from mmkd.sources.live import Live
 from mmkd.sources.base import Knowledge
+from mmkd.sources.live import Live
 from mmkd.training.step import Step
 
 ROWS = 8
@@ -69,21 +69,33 @@ def step_of(name):
     return Step({"student": student}, {"main": update}), view
 
 
-def gradients(step, batch):
-    step(batch)["loss"].backward()
-    return {name.removeprefix("module."): p.grad for name, p in step.named_parameters() if p.grad is not None}
+def ddp(step):
+    from torch.nn.parallel import DistributedDataParallel
+
+    return DistributedDataParallel(step, find_unused_parameters=True)
 
 
-def process(number, folder):
-    """What each process computes; process 0 writes it down."""
+def gradients(step, batch, wrap=None):
+    """Gradients of one step, averaged over processes: by what `wrap` makes of it, else here."""
+    wrapped = wrap(step) if wrap else step
+    wrapped(batch)["loss"].backward()
+    found = {name: parameter.grad for name, parameter in step.named_parameters() if parameter.grad is not None}
+    if world_size() > 1 and wrapped is step:
+        for gradient in found.values():
+            dist.all_reduce(gradient)
+            gradient /= world_size()
+    return found
+
+
+def process(number, folder, wrapped):
+    """What each process computes and writes down."""
     store = dist.FileStore(str(Path(folder) / "store"), 2)
     dist.init_process_group("gloo", store=store, rank=number, world_size=2, timeout=timedelta(seconds=60))
     mine = torch.arange(ROWS)[number * ROWS // 2 :][: ROWS // 2]
     results = {"world": (world_size(), rank())}
     for name in METHODS:
         step, view = step_of(name)
-        wrapped = DistributedDataParallel(step, find_unused_parameters=True)
-        results[name] = gradients(wrapped, view.batch(mine))
+        results[name] = gradients(step, view.batch(mine), ddp if wrapped else None)
     results["contrastive"] = contrastive(mine)
     results["gathered"] = gather_rows(torch.full((2, 3, 1), float(number)).transpose(0, 1))
     results["integers"] = gather_rows(torch.tensor([number]))
@@ -112,17 +124,28 @@ def contrastive(mine):
     return model.weight.grad / world_size()
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("processes")
+def two_processes(folder, *options):
+    """What two processes wrote down."""
     command = [sys.executable, "-W", "error", __file__]
-    running = [subprocess.Popen([*command, str(number), str(folder)]) for number in (0, 1)]
+    running = [subprocess.Popen([*command, str(number), str(folder), *options]) for number in (0, 1)]
     try:
         assert [one.wait(timeout=120) for one in running] == [0, 0]
     finally:
         for one in running:
             one.kill()
     return [torch.load(folder / f"{number}.pt", weights_only=True) for number in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    return two_processes(tmp_path_factory.mktemp("processes"))
+
+
+@pytest.mark.slow
+def test_the_wrapped_step_has_the_gradient_of_one_process(tmp_path):
+    results = two_processes(tmp_path, "wrapped")
+    for name in METHODS:
+        test_two_processes_have_the_gradient_of_one(results, name)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -172,4 +195,4 @@ def test_one_process_gathers_its_own_rows():
 
 
 if __name__ == "__main__":
-    process(int(sys.argv[1]), sys.argv[2])
+    process(int(sys.argv[1]), sys.argv[2], wrapped="wrapped" in sys.argv)

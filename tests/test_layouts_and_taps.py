@@ -11,7 +11,20 @@ from torch import nn
 from mmkd.binding import Bound, bind
 from mmkd.data import Dataset, Field, View
 from mmkd.errors import LayoutError
-from mmkd.layouts import BEV, CORE_LAYOUTS, MAP, NODES, SERIES, TOKENS, VECTOR, VOLUME, Layout, Spec, Specs, layout_named
+from mmkd.layouts import (
+    BEV,
+    CORE_LAYOUTS,
+    MAP,
+    NODES,
+    SERIES,
+    TOKENS,
+    VECTOR,
+    VOLUME,
+    Layout,
+    Spec,
+    Specs,
+    layout_named,
+)
 from mmkd.taps import Taps, guess_layout
 
 
@@ -57,17 +70,26 @@ def bound(model, taps, layouts=None):
 
 def test_core_layouts_are_found_by_name_and_know_their_axes():
     assert [layout_named(layout.name) for layout in CORE_LAYOUTS] == list(CORE_LAYOUTS)
-    assert [(layout.rank, layout.channel_axis) for layout in (VECTOR, TOKENS, SERIES, MAP)] == [(2, 1), (3, 2), (3, 1), (4, 1)]
+    assert [(layout.rank, layout.channel_axis) for layout in (VECTOR, TOKENS, SERIES, MAP)] == [
+        (2, 1),
+        (3, 2),
+        (3, 1),
+        (4, 1),
+    ]
 
 
 def test_a_plugins_layout_is_found_among_those_given_or_by_its_axes():
     polar = Layout("polar", "B C R A")
-    assert layout_named("polar", [polar]) == layout_named("polar [B C R A]") == layout_named(" polar[B  C R A] ") == polar
+    assert (
+        layout_named("polar", [polar]) == layout_named("polar [B C R A]") == layout_named(" polar[B  C R A] ") == polar
+    )
     assert layout_named(str(BEV)) == BEV
 
 
 def test_an_unknown_layout_lists_those_that_there_are():
-    with pytest.raises(LayoutError, match=r"unknown layout 'voxels'; one of: vector, tokens, .*as in \"voxels \[B C X\]\""):
+    with pytest.raises(
+        LayoutError, match=r"unknown layout 'voxels'; one of: vector, tokens, .*as in \"voxels \[B C X\]\""
+    ):
         layout_named("voxels")
 
 
@@ -82,7 +104,11 @@ def test_a_layout_without_channels_says_so():
 
 
 def test_channels_stand_where_the_layout_says():
-    assert [Spec(TOKENS, (9, 5)).channels, Spec(SERIES, (5, 9)).channels, Spec(VOLUME, (5, 2, 3, 4)).channels] == [5, 5, 5]
+    assert [Spec(TOKENS, (9, 5)).channels, Spec(SERIES, (5, 9)).channels, Spec(VOLUME, (5, 2, 3, 4)).channels] == [
+        5,
+        5,
+        5,
+    ]
 
 
 def test_a_missing_role_lists_the_taps():
@@ -128,7 +154,9 @@ def test_an_unknown_path_lists_the_modules_near_ones_first():
 def test_an_unknown_part_of_a_module_lists_its_modules():
     model = Net(encoder=nn.Sequential(nn.Linear(3, 3), nn.ReLU()))
     with (
-        pytest.raises(LayoutError, match=r"tap 'hint': 'encoder\.2' does not reach '2' in the output, a Tensor; its modules: enc"),
+        pytest.raises(
+            LayoutError, match=r"tap 'hint': 'encoder\.2' does not reach '2' in the output, a Tensor; its modules: enc"
+        ),
         Taps(model, {"hint": "encoder.2"}).record(),
     ):
         model(torch.ones(1, 3))
@@ -315,9 +343,13 @@ def test_a_guess_is_marked_a_declaration_is_not_and_ambiguity_waits_until_the_la
     features = bound(model, {"lin": "lin", "act": "act"}).measure(batch).features
     assert str(features["lin"]) == "tokens [5, 4] (guessed)"
     assert features["act"].layout is None
-    with pytest.raises(LayoutError, match=r"tap 'act' at 'act': a ReLU with output .* fits more than one layout; declare it"):
+    with pytest.raises(
+        LayoutError, match=r"tap 'act' at 'act': a ReLU with output .* fits more than one layout; declare it"
+    ):
         features["act"].known_layout()
-    declared = bound(model, {"lin": "lin", "act": "act"}, {"lin": SERIES, "act": "tokens", "logits": "vector"}).measure(batch)
+    declared = bound(model, {"lin": "lin", "act": "act"}, {"lin": SERIES, "act": "tokens", "logits": "vector"}).measure(
+        batch
+    )
     assert str(declared.features["lin"]) == "series [5, 4]"
     assert str(declared.features["act"]) == "tokens [5, 4]"
     assert declared.outputs["logits"] == Spec(VECTOR, (4,))

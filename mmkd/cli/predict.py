@@ -6,10 +6,10 @@ import csv
 import io
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
+import click
 import numpy as np
-import typer
 
 from mmkd.cli import console
 from mmkd.deployment import readers
@@ -21,14 +21,19 @@ SHOWN_ROWS = 20
 SHOWN_COLUMNS = 8
 
 
-def command(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Directory that `mmkd export` wrote.")],
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Inputs: .csv, .json, .npy, .npz or a plugin's format.")],
-    out: Annotated[Path | None, typer.Option(help="Write all predictions: .csv, .json or .npz.")] = None,
-    reader: Annotated[str, typer.Option(help="Reader to use, where the extension does not tell.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, all rows.")] = False,
-) -> None:
-    """Run a bundle on a file."""
+@click.command(
+    epilog="\b\nExamples:\n  mmkd predict bundle rows.csv\n  mmkd predict bundle rows.npz --out predictions.csv"
+)
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Write all predictions: .csv, .json or .npz.")
+@click.option("--reader", default="", metavar="NAME", help="The reader to use, where the extension does not tell.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, all rows.")
+def command(bundle: Path, file: Path, out: Path | None, reader: str, as_json: bool) -> None:
+    """Run the student of BUNDLE on FILE: .csv, .json, .npy, .npz, or what a plugin reads.
+
+    FILE must hold exactly the fields that the student reads.
+    """
     if out is not None and out.suffix.lower() not in _WRITERS:
         raise ConfigError(f"--out {out}: predictions can be written as {', '.join(_WRITERS)}")
     student = Student.load(bundle)

@@ -74,10 +74,14 @@ class Dataset:
         groups: group id per row (subject, patient, drive), `[rows]`; `None`: each row is its own unit.
         unit: what an independent test unit is called in reports.
         single_graph: True where all rows are nodes of one graph: verdicts then hold "on this graph".
+
+    Attributes:
+        rows_at_once: rows of a batch where nothing is learnt: evaluation, and filling the cache.
     """
 
     name = ""
     card = ""
+    rows_at_once = 512
 
     def __init__(
         self,
@@ -167,6 +171,8 @@ class LazyDataset(Dataset):
     Constants and relations stay in memory.
     """
 
+    rows_at_once = 32
+
     def _check(self) -> None:
         known = {**self.constants, **self.relations}
         samples = {name for name, declared in self.fields.items() if declared.kind == "sample"}
@@ -187,8 +193,19 @@ class LazyDataset(Dataset):
         """Random transform of one training sample; `generator` is a function of (seed, epoch, row)."""
         return sample
 
+    @property
+    def augments(self) -> bool:
+        """Whether training samples differ from epoch to epoch."""
+        return type(self).augment is not LazyDataset.augment
+
+    @property
+    def pads(self) -> bool:
+        """Whether samples may differ in size, so that what a model says of a row may depend on its batch's padding."""
+        return type(self).collate is not LazyDataset.collate
+
     def read(self, index: Tensor) -> dict[str, Any]:
-        return self.collate([self[int(row)] for row in index])
+        samples = self.collate([self[int(row)] for row in index])
+        return {name: map_tensors(lambda tensor: tensor.to(index.device), value) for name, value in samples.items()}
 
     def content_hash(self) -> str:
         """Override it with a hash of the files; the default reads every sample once."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-OutputSpec = Mapping[str, tuple[int, ...]]
-"""Names and per-sample shapes of the outputs that a task wants from a model, e.g. `{"logits": (7,)}`."""
+OutputSpec = Mapping[str, tuple[int | None, ...]]
+"""Names and per-sample shapes of the outputs that a task wants from a model, e.g. `{"logits": (7,)}`; `None`: varies."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ model can read what its arm may not see.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,10 @@ from mmkd.data.datasets import Dataset
 from mmkd.data.fields import Field
 from mmkd.errors import BindingError
 from mmkd.nested import map_tensors
+
+
+Read = Callable[[Tensor], Mapping[str, Any]]
+"""Gives the sample fields of rows by their ids."""
 
 
 class View:
@@ -58,9 +62,14 @@ class View:
         hidden = self.hidden.to(self.rows.device)
         return {name: map_tensors(lambda x: x.index_fill(0, hidden, 0), value) for name, value in visible.items()}
 
-    def batch(self, index: Tensor, samples: Mapping[str, Any] | None = None) -> Batch:
-        """The batch of the rows `index`; `samples` where a loader has read them already."""
-        samples = dict(samples if samples is not None else self.dataset.read(index))
+    def batch(self, index: Tensor, read: Read | None = None, samples: Mapping[str, Any] | None = None) -> Batch:
+        """The batch of the rows `index`.
+
+        Arguments:
+            read: gives the sample fields of any rows, e.g. with an epoch's random transforms; default: the data set's.
+            samples: those of `index`, where a loader has read them already.
+        """
+        samples = dict(samples if samples is not None else (read or self.dataset.read)(index))
         labelled = self._mask[index]
         if not bool(labelled.all()):
             for name, declared in self.fields.items():
@@ -68,7 +77,7 @@ class View:
                     samples[name] = map_tensors(lambda target: blank(target, labelled), samples[name])
         for name, value in self.extra.items():
             samples[name] = map_tensors(lambda tensor: tensor[index], value)
-        return Batch(index, samples, self, labelled)
+        return Batch(index, samples, self, labelled, read)
 
     def batches(self, size: int) -> Iterator[Batch]:
         """All rows of the view in order, `size` at a time."""
@@ -88,13 +97,18 @@ class Batch(Mapping[str, Any]):
         samples: sample fields, one row per id.
         view: where the rows come from; gives constants, relations and whole fields.
         labelled: which rows have labels, bool `[B]`.
+        read: how the rows were read, if not as the data set holds them.
+        replaced: fields whose values are no longer those of the rows: what is stored by row id says nothing of them.
     """
 
-    def __init__(self, index: Tensor, samples: Mapping[str, Any], view: View, labelled: Tensor) -> None:
+    def __init__(self, index: Tensor, samples: Mapping[str, Any], view: View, labelled: Tensor,
+                 read: Read | None = None, replaced: frozenset[str] = frozenset()) -> None:  # fmt: skip
         self.index = index
         self.samples = dict(samples)
         self.view = view
         self.labelled = labelled
+        self._read = read
+        self.replaced = replaced
 
     def __getitem__(self, name: str) -> Any:
         for values in (self.samples, self.view.dataset.constants):
@@ -112,16 +126,21 @@ class Batch(Mapping[str, Any]):
 
     def replace(self, **samples: Any) -> Batch:
         """The same rows with other sample values, e.g. a generator's inputs or a sentence's clause."""
-        return Batch(self.index, {**self.samples, **samples}, self.view, self.labelled)
+        replaced = self.replaced | set(samples)
+        return Batch(self.index, {**self.samples, **samples}, self.view, self.labelled, self._read, replaced)
+
+    def others(self, index: Tensor) -> Batch:
+        """Other rows, read as these were: with the same epoch's random transforms."""
+        return self.view.batch(index, self._read)
 
     def take(self, rows: Tensor) -> Batch:
         """A part of the batch; `rows` are positions in it, or a bool mask."""
         samples = {name: map_tensors(lambda x: x[rows], value) for name, value in self.samples.items()}
-        return Batch(self.index[rows], samples, self.view, self.labelled[rows])
+        return Batch(self.index[rows], samples, self.view, self.labelled[rows], self._read, self.replaced)
 
     def to(self, device: torch.device | str) -> Batch:
         move = {name: map_tensors(lambda x: x.to(device), value) for name, value in self.samples.items()}
-        return Batch(self.index.to(device), move, self.view, self.labelled.to(device))
+        return Batch(self.index.to(device), move, self.view, self.labelled.to(device), self._read, self.replaced)
 
 
 def blank(target: Tensor, labelled: Tensor) -> Tensor:

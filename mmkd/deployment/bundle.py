@@ -42,6 +42,19 @@ class Bundle:
         """Largest difference between onnxruntime and the original in any output, as measured at export."""
         return max(entry["max_abs_difference"] for entry in self.manifest["parity"]["outputs"].values())
 
+    def describe(self) -> str:
+        """What the bundle needs and how it was proven, in a few lines."""
+        size, checked = self.manifest["sizes"][MODEL], self.manifest["parity"]
+        lines = [
+            f"bundle   {self.path}",
+            f"reads    {', '.join(self.reads)}, and nothing else: these are all inputs of the graph",
+            f"gives    {', '.join(self.manifest['outputs'])}",
+            f"size     {size / 1000:.1f} kB",
+            f"checked  onnxruntime against the original on {checked['rows'][-1]} rows: largest difference"
+            f" {self.max_abs_difference:.2g} (tolerance {checked['tolerance']:.2g})",
+        ]
+        return "\n".join([*lines, *(f"note     {note}" for note in self.manifest["warnings"])])
+
     def load(self, **options: Any) -> Student:
         """The student, ready to predict; options are those of `Student.load`."""
         return Student.load(self.path, **options)

@@ -26,10 +26,10 @@ from mmkd.nested import map_tensors
 from mmkd.signals import Signals
 from mmkd.tasks.base import Task
 
+EXAMPLE_ROWS = 8
+
 Say = Callable[[Mapping[str, Any]], dict[str, np.ndarray]]
 """The original student: values by parameter to outputs."""
-
-EXAMPLE_ROWS = 8
 
 
 def export(
@@ -54,7 +54,7 @@ def export(
 
     Arguments:
         model: the student, bound.
-        batch: real rows, the more the better the check; at least 2.
+        batch: real rows; the more, the better the check.
         fields: of the data set.
         task: gives the outputs to keep and what the manifest says of inference.
         directory: the bundle's; absent, empty, or an older bundle, which is replaced.
@@ -75,47 +75,32 @@ def export(
     check_place(directory)
     graph = _graph_tools()
     owner = f"student {type(model if isinstance(model, Estimator) else model.module).__name__}"
-    binding = model.binding
     _check_binding(model, fields, owner)
-    alone = Binding({name: (name,) for name in binding.fields}, {}, binding.relational)
-    values = map_tensors(_portable, alone.gather(batch))
-    inputs = {name: value for name, value in values.items() if fields[name].kind != "constant"}
-    constants = {name: value for name, value in values.items() if fields[name].kind == "constant"}
-    declared = {name: _declared(name, value, fields[name], owner) for name, value in inputs.items()}
-    rows = next((len(inputs[name]) for name, field in declared.items() if field["kind"] == "sample"), 0)
-    if not rows:
-        raise BindingError(f"{owner} reads no field with a row per sample", f"it reads {', '.join(binding.fields)}")
-    axes = {name: _varying(name, field) for name, field in declared.items()}
+    rows = _Rows(model.binding, batch, fields, owner)
     say = _speaker(model, tuple(task.outputs), owner)
-    parameters = map_tensors(_portable, binding.gather(batch))
-    kinds = {parameter: fields[names[0]] for parameter, names in binding.inputs.items()}
-    outputs = say(parameters)
+    outputs = say(rows.parameters)
 
     if isinstance(model, Estimator):
-        proto = graph.graft(model.to_onnx(), binding, inputs, constants, axes, tuple(outputs), owner)
+        proto = graph.graft(
+            model.to_onnx(), model.binding, rows.inputs, rows.constants, rows.axes, tuple(outputs), owner
+        )
     else:
-        wrapped = graph.FieldsModule(_copied(model.module, owner), binding, tuple(inputs), constants, tuple(outputs))
-        stretched = [_stretched(value, axes[name]) for name, value in inputs.items()]
-        proto = graph.trace(wrapped.eval(), stretched, axes, owner, opset)
-    graph.check_inputs(proto, tuple(inputs), owner)
+        module = _copied(model.module, owner)
+        wrapped = graph.FieldsModule(module, model.binding, tuple(rows.inputs), rows.constants, tuple(outputs))
+        proto = graph.trace(wrapped.eval(), rows.for_tracing(), rows.axes, owner, opset)
+    graph.check_inputs(proto, tuple(rows.inputs), owner)
     notes = [f"the student is bound to '{name}', but its values reach no output" for name in graph.unused_inputs(proto)]
-    relations = [name for name, field in declared.items() if field["kind"] == "relation"]
-    notes += [
-        f"the student reads the relation '{name}', so its rows cannot be predicted one by one" for name in relations
-    ]
-    try:
-        data = proto.SerializeToString(deterministic=True)
-    except ValueError as error:  # protobuf's own limit
-        raise MmkdError(f"{owner} is too large for one ONNX file (2 GB)", "use a smaller student") from error
+    notes += [f"the student reads the relation '{name}': its rows depend on each other" for name in rows.relations]
+    data = _serialised(proto, owner)
 
     manifest: dict[str, Any] = {
         "mmkd": __version__,
         "recipe": recipe,
         "student": _described(model),
-        "reads": list(inputs),
-        "bound": {parameter: list(names) for parameter, names in binding.inputs.items()},
-        "constants": list(constants),
-        "fields": declared,
+        "reads": list(rows.inputs),
+        "bound": {parameter: list(names) for parameter, names in model.binding.inputs.items()},
+        "constants": list(rows.constants),
+        "fields": rows.declared,
         "outputs": {name: {"shape": value.shape[1:], "dtype": str(value.dtype)} for name, value in outputs.items()},
         "task": task.describe(),
         "warnings": notes,
@@ -127,14 +112,112 @@ def export(
     _check_classes(manifest, owner)
     student = Student(manifest, data, threads=1)
     check_ports(student)
-    sizes = _sizes(rows, relations, declared)
-    manifest["parity"] = _parity(student, say, inputs, parameters, fields, kinds, sizes, tolerance)
-    stored = None
-    if examples:
-        few = min(EXAMPLE_ROWS, sizes[-1]) if len(sizes) > 1 or not relations else rows
-        stored = {f"inputs/{name}": value.numpy() for name, value in _first_rows(inputs, fields, few).items()}
-        stored |= {f"outputs/{name}": value for name, value in say(_first_rows(parameters, kinds, few)).items()}
-    return write_bundle(directory, data, manifest, stored)
+    manifest["parity"] = _parity(student, say, rows, tolerance)
+    return write_bundle(directory, data, manifest, _examples(say, rows) if examples else None)
+
+
+class _Rows:
+    """Real rows, float32 on the CPU, by field and by the student's parameters.
+
+    Attributes:
+        inputs: fields that become inputs of the graph.
+        constants: fields that are stored in it.
+        parameters: what the binding makes of both.
+        declared: the manifest's entries of the inputs.
+        axes: names of the axes that vary in size, by input.
+        relations: inputs that tie rows.
+        count: number of rows.
+    """
+
+    def __init__(self, binding: Binding, batch: Batch, fields: Mapping[str, Field], owner: str) -> None:
+        alone = Binding({name: (name,) for name in binding.fields}, {}, binding.relational)
+        values = map_tensors(_portable, alone.gather(batch))
+        self.inputs = {name: value for name, value in values.items() if fields[name].kind != "constant"}
+        self.constants = {name: value for name, value in values.items() if fields[name].kind == "constant"}
+        self.parameters = map_tensors(_portable, binding.gather(batch))
+        self.declared = {name: _declared(name, value, fields[name], owner) for name, value in self.inputs.items()}
+        self.axes = {name: _varying(name, entry) for name, entry in self.declared.items()}
+        self.relations = [name for name in self.inputs if fields[name].kind == "relation"]
+        self._fields = {name: fields[name] for name in self.inputs}
+        self._by_parameter = {parameter: fields[names[0]] for parameter, names in binding.inputs.items()}
+        samples = [name for name in self.inputs if fields[name].kind == "sample"]
+        if not samples:
+            raise BindingError(f"{owner} reads no field with a row per sample, only {', '.join(binding.fields)}")
+        self.count = len(self.inputs[samples[0]])
+
+    def first(self, count: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """The inputs and the parameters of the first rows, with the edges among them."""
+        inputs = {name: value.numpy() for name, value in _first(self.inputs, self._fields, count).items()}
+        return inputs, _first(self.parameters, self._by_parameter, count)
+
+    def sizes(self) -> list[int]:
+        """Numbers of rows to compare at; a relation that cannot be cut leaves only all of them."""
+        if not self.relations:
+            return sorted({1, (self.count + 1) // 2, self.count})
+        cuttable = all(self._fields[name].layout == "edges" for name in self.relations)
+        return sorted({(self.count + 1) // 2, self.count}) if cuttable else [self.count]
+
+    def for_tracing(self) -> list[Tensor]:
+        """The inputs, at least 2 long in each varying axis: the tracer takes a size of 1 for a fixed one."""
+        stretched = []
+        for name, value in self.inputs.items():
+            for axis in self.axes[name]:
+                value = torch.cat([value, value], axis) if value.shape[axis] == 1 else value
+            stretched.append(value)
+        return stretched
+
+
+def _first(values: Mapping[str, Any], fields: Mapping[str, Field], count: int) -> dict[str, Any]:
+    cut = dict(values)
+    for name, value in values.items():
+        if fields[name].kind == "sample":
+            cut[name] = value[:count]
+        elif fields[name].kind == "relation" and fields[name].layout == "edges":
+            cut[name] = value[:, (value < count).all(0)]
+    return cut
+
+
+def _portable(tensor: Tensor) -> Tensor:
+    tensor = tensor.detach().cpu()
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def _array(tensor: Tensor) -> Any:
+    return tensor.numpy()
+
+
+def _declared(name: str, value: Any, field: Field, owner: str) -> dict[str, Any]:
+    """The manifest's entry of a field that is an input. Raises `BindingError` where it cannot be one."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_complex():
+        form = f"a {type(value).__name__} of values"
+        if isinstance(value, Tensor):
+            form = "complex" if value.is_complex() else "sparse"
+        raise BindingError(
+            f"{owner} reads the {field.kind} '{name}', which is {form} and cannot be an ONNX input",
+            "bind it to fields that are plain tensors",
+        )
+    shape = list(field.shape)
+    if field.layout == "edges":
+        shape[1:] = [None]  # another graph has other edges
+    sizes = list(value.shape[1:] if field.kind == "sample" else value.shape)
+    if len(sizes) != len(shape) or any(size not in (None, n) for size, n in zip(shape, sizes, strict=True)):
+        raise DataError(f"field '{name}' is declared with shape {list(field.shape)} and has {sizes}", "mend its Field")
+    entry = {**field.manifest(), "shape": shape, "dtype": str(value.dtype).removeprefix("torch."), "kind": field.kind}
+    try:
+        return {**entry, "axes": layout_named(field.layout).axes}
+    except LayoutError:  # a plugin's layout, or none declared
+        return entry
+
+
+def _varying(name: str, entry: Mapping[str, Any]) -> dict[int, str]:
+    """Names of the axes of an input that vary in size: `batch`, and `field.T` for one that its field leaves open."""
+    offset = 1 if entry["kind"] == "sample" else 0
+    letters = entry.get("axes", "").split()
+    axes = {0: "batch"} if offset else {}
+    for axis, size in enumerate(entry["shape"], offset):
+        if size is None:
+            axes[axis] = f"{name}.{letters[axis] if letters else axis}"
+    return axes
 
 
 def _graph_tools() -> Any:
@@ -159,59 +242,14 @@ def _check_binding(model: Bound | Estimator, fields: Mapping[str, Field], owner:
         required = [p.name for p in named if p.default is p.empty and p.kind not in variadic]
     for parameter in required:
         if parameter not in model.binding.inputs:
-            raise BindingError(f"{owner} needs '{parameter}', which is bound to no field",
-                               f'bind it: inputs = {{ {parameter} = "field" }}')  # fmt: skip
+            way_out = f'bind it: inputs = {{ {parameter} = "field" }}'
+            raise BindingError(f"{owner} needs '{parameter}', which is bound to no field", way_out)
     for name in model.binding.fields:
         if name not in fields:
-            raise BindingError(
-                f"{owner} reads field '{name}', which the data does not have", f"fields: {', '.join(fields)}"
-            )
+            known = f"fields: {', '.join(fields)}"
+            raise BindingError(f"{owner} reads field '{name}', which the data does not have", known)
         if fields[name].target:
             raise BindingError(f"{owner} reads the label '{name}', which no deployed student can have")
-
-
-def _portable(tensor: Tensor) -> Tensor:
-    tensor = tensor.detach().cpu()
-    return tensor.float() if tensor.is_floating_point() else tensor
-
-
-def _array(tensor: Tensor) -> Any:
-    return tensor.numpy()
-
-
-def _declared(name: str, value: Any, field: Field, owner: str) -> dict[str, Any]:
-    """The manifest's entry of a field that is an input. Raises `BindingError` where it cannot be one."""
-    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_complex():
-        form = "nested values" if isinstance(value, Mapping) else f"a {type(value).__name__}"
-        if isinstance(value, Tensor):
-            form = "complex numbers" if value.is_complex() else "a sparse tensor"
-        raise BindingError(
-            f"{owner} reads the {field.kind} '{name}', which is {form} and cannot be an ONNX input",
-            "bind it to fields that are plain tensors",
-        )
-    shape = list(field.shape)
-    if field.layout == "edges":
-        shape[1:] = [None]  # another graph has other edges
-    sizes = list(value.shape[1:] if field.kind == "sample" else value.shape)
-    if len(sizes) != len(shape) or any(size not in (None, n) for size, n in zip(shape, sizes, strict=True)):
-        raise DataError(f"field '{name}' is declared with shape {list(field.shape)} and has {sizes}", "mend its Field")
-    entry = {**field.manifest(), "shape": shape, "dtype": str(value.dtype).removeprefix("torch."), "kind": field.kind}
-    try:
-        entry["axes"] = layout_named(field.layout).axes
-    except LayoutError:  # a plugin's layout, or none declared
-        entry.pop("axes", None)
-    return entry
-
-
-def _varying(name: str, field: Mapping[str, Any]) -> dict[int, str]:
-    """Names of the axes of an input that vary in size: `batch`, and `field.T` for one that its field leaves open."""
-    offset = 1 if field["kind"] == "sample" else 0
-    letters = field.get("axes", "").split()
-    axes = {0: "batch"} if offset else {}
-    for axis, size in enumerate(field["shape"], offset):
-        if size is None:
-            axes[axis] = f"{name}.{letters[axis] if axis < len(letters) else axis}"
-    return axes
 
 
 def _speaker(model: Bound | Estimator, wanted: tuple[str, ...], owner: str) -> Say:
@@ -230,16 +268,15 @@ def _speaker(model: Bound | Estimator, wanted: tuple[str, ...], owner: str) -> S
     def say(parameters: Mapping[str, Any]) -> dict[str, np.ndarray]:
         outputs = call(parameters)
         if missing := [name for name in wanted if name not in outputs]:
-            raise MmkdError(
-                f"{owner} gives no output '{missing[0]}', which the task wants", f"it gives {', '.join(outputs)}"
-            )
+            given = f"it gives {', '.join(outputs)}"
+            raise MmkdError(f"{owner} gives no output '{missing[0]}', which the task wants", given)
         return {name: outputs[name] for name in wanted}
 
     return say
 
 
 def _copied(module: nn.Module, owner: str) -> nn.Module:
-    """A float32 copy on the CPU in eval mode: tracing leaves things behind in what it traces."""
+    """A float32 copy on the CPU in eval mode. Tracing leaves things behind in a module, so the original is spared it."""
     try:
         return copy.deepcopy(module).to("cpu").float().eval()
     except RuntimeError as error:
@@ -249,47 +286,12 @@ def _copied(module: nn.Module, owner: str) -> nn.Module:
         ) from error
 
 
-def _stretched(value: Tensor, axes: Mapping[int, str]) -> Tensor:
-    """An example at least 2 long in each varying axis: the tracer takes a size of 1 for a fixed one."""
-    for axis in axes:
-        if value.shape[axis] == 1:
-            value = torch.cat([value, value], axis)
-    return value
-
-
-def _sizes(rows: int, relations: list[str], declared: Mapping[str, Mapping[str, Any]]) -> list[int]:
-    """Numbers of rows to compare at; a relation that cannot be cut leaves only all of them."""
-    if not relations:
-        return sorted({1, (rows + 1) // 2, rows})
-    if any(declared[name].get("layout") != "edges" for name in relations):
-        return [rows]
-    return sorted({(rows + 1) // 2, rows})
-
-
-def _first_rows(values: Mapping[str, Any], kinds: Mapping[str, Field], count: int) -> dict[str, Any]:
-    """The first rows of every sample field, and the edges among them."""
-    cut = dict(values)
-    for name, value in values.items():
-        if kinds[name].kind == "sample":
-            cut[name] = value[:count]
-        elif kinds[name].kind == "relation" and kinds[name].layout == "edges":
-            cut[name] = value[:, (value < count).all(0)]
-    return cut
-
-
-def _parity(student: Student, say: Say, inputs: Mapping[str, Tensor], parameters: Mapping[str, Any],
-            fields: Mapping[str, Field], kinds: Mapping[str, Field], sizes: list[int],
-            tolerance: float) -> dict[str, Any]:  # fmt: skip
-    """Compare the runtime with the original on real rows, and say how far they differ at most."""
-    import onnxruntime
-
-    worst: dict[str, dict[str, float]] = {}
-    for size in sizes:
-        found = student({name: value.numpy() for name, value in _first_rows(inputs, fields, size).items()})
-        for name, entry in compare(say(_first_rows(parameters, kinds, size)), found, tolerance).items():
-            worst[name] = {key: max(value, worst.get(name, entry)[key]) for key, value in entry.items()}
-    versions = {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__}
-    return {"rows": sizes, "outputs": worst, "tolerance": tolerance, **versions}
+def _serialised(proto: Any, owner: str) -> bytes:
+    try:
+        data: bytes = proto.SerializeToString(deterministic=True)
+    except ValueError as error:  # protobuf's own limit
+        raise MmkdError(f"{owner} is too large for one ONNX file (2 GB)", "export a smaller student") from error
+    return data
 
 
 def _described(model: Bound | Estimator) -> dict[str, Any]:
@@ -304,3 +306,24 @@ def _check_classes(manifest: Mapping[str, Any], owner: str) -> None:
         scores = manifest["outputs"][task["output"]]["shape"][0]
         if scores != len(task["classes"]):
             raise MmkdError(f"{owner} gives {scores} scores, and the task has {len(task['classes'])} classes")
+
+
+def _parity(student: Student, say: Say, rows: _Rows, tolerance: float) -> dict[str, Any]:
+    """Compare the runtime with the original on real rows, and say how far they differ at most."""
+    import onnxruntime
+
+    worst: dict[str, dict[str, float]] = {}
+    for size in rows.sizes():
+        inputs, parameters = rows.first(size)
+        for name, entry in compare(say(parameters), student(inputs), tolerance).items():
+            worst[name] = {key: max(value, worst.get(name, entry)[key]) for key, value in entry.items()}
+    versions = {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__}
+    return {"rows": rows.sizes(), "outputs": worst, "tolerance": tolerance, **versions}
+
+
+def _examples(say: Say, rows: _Rows) -> dict[str, np.ndarray]:
+    """A few rows and what the original says of them; all rows where a relation cannot be cut."""
+    whole = len(rows.sizes()) == 1
+    inputs, parameters = rows.first(rows.count if whole else min(EXAMPLE_ROWS, rows.count))
+    stored = {f"inputs/{name}": value for name, value in inputs.items()}
+    return stored | {f"outputs/{name}": value for name, value in say(parameters).items()}

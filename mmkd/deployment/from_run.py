@@ -47,7 +47,9 @@ def export_run(run: Path, *, arm: str = "distilled", seed: int | None = None, di
     chosen = _best_seed(run, arm, recipe.seed_list, task.primary, task.higher_is_better) if seed is None else seed
     folder = run / "seeds" / str(chosen) / arm
     if not (folder / "job.json").is_file():
-        raise ConfigError(f"{run} has no finished arm '{arm}' for seed {chosen}", "run it first, or name another with --seed")
+        raise ConfigError(
+            f"{run} has no finished arm '{arm}' for seed {chosen}", "run it first, or name another with --seed"
+        )
     student = experiment.model(recipe.student, recipe.seed("student", chosen), "student-init")
     if isinstance(student, Estimator):
         student.load_state(read_json(folder / "estimator.json"))
@@ -76,7 +78,10 @@ def _best_seed(run: Path, arm: str, seeds: list[int], metric: str, higher_is_bet
             if "valid" in job:
                 scores[seed] = job["valid"][metric] * (1 if higher_is_better else -1)
     if not scores:
-        raise StorageError(f"no finished seed of arm '{arm}' with a validation score in {run}", "run the recipe to its end, or name --seed")
+        raise StorageError(
+            f"no finished seed of arm '{arm}' with a validation score in {run}",
+            "run the recipe to its end, or name --seed",
+        )
     return max(scores, key=lambda seed: scores[seed])
 
 

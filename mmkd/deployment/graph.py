@@ -25,6 +25,8 @@ from mmkd.signals import Signals
 
 Axes = Mapping[str, Mapping[int, str]]
 """Names of the axes that vary in size, by field and axis."""
+# How torch says that a traced model fixes an axis: by position, or by the name that it gives to a positional argument.
+_SPECIALISED = re.compile(r"static shape of (\d+) for dimension inputs\[(?:'inputs_)?(\d+)'?\]\.shape\[(\d+)\]")
 
 
 class FieldsModule(nn.Module):
@@ -285,7 +287,7 @@ def _untraceable(error: BaseException, names: Sequence[str], axes: Axes, owner: 
         causes.append(cause)
         cause = cause.__cause__ or cause.__context__
     for each in causes:
-        if found := re.search(r"static shape of (\d+) for dimension inputs\[(\d+)\]\.shape\[(\d+)\]", str(each)):
+        if found := _SPECIALISED.search(str(each)):
             size, position, axis = map(int, found.groups())
             return _fixed(names[position], axes[names[position]][axis], size, owner)
     first = next((line.strip() for line in str(causes[-1]).splitlines() if line.strip()), type(causes[-1]).__name__)

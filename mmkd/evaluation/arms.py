@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from mmkd.estimators import Estimator
 from mmkd.recipes import Recipe
 
 EXPLANATIONS = {
@@ -61,7 +62,7 @@ def plans(recipe: Recipe) -> list[Plan]:
     arms = [Plan(name, source=name) for name in sources]
     arms.append(Plan("alone", distil=False, labelled_only=True))
     distilled = Plan("distilled", waits=sources)
-    if recipe.methods:
+    if _transfers(recipe):
         arms.append(distilled)
     changes: dict[str, Plan] = {
         "hard-teacher": replace(distilled, control="hard"),
@@ -79,3 +80,11 @@ def plans(recipe: Recipe) -> list[Plan]:
         waits = sources if arm.distil else ()
         arms.append(Plan(name, further=name, distil=arm.distil, labelled_only=not arm.distil, waits=waits))
     return arms
+
+
+def _transfers(recipe: Recipe) -> bool:
+    """Whether the student learns from more than labels: by a method, by its scheme's own losses, or in an estimator's fit."""
+    if recipe.methods or recipe.scheme.use != "offline":
+        return True
+    component = recipe.student.factory("models", "student").component
+    return bool(recipe.sources) and isinstance(component, type) and issubclass(component, Estimator)

@@ -170,7 +170,7 @@ def _fidelity(
     values = per_row(s, t).astype(np.float64)
     if labels is None:
         return Fidelity(float(values.mean()), None, None)
-    wrong = t.argmax(axis=1) != _labels(labels, t.shape)
+    wrong = s.argmax(axis=1) != _labels(labels, t.shape)
     return Fidelity(float(values.mean()), float(values[wrong].mean()) if wrong.any() else None, int(wrong.sum()))
 
 

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmkd.binding import Bound, parameter_count
 from mmkd.data.views import Batch, View
 from mmkd.estimators import Estimator
+from mmkd.training.loader import example
 from mmkd.training.loop import Fitted
 from mmkd.training.step import evaluating
 
@@ -29,7 +30,7 @@ def of_models(models: Sequence[Bound | Estimator], view: View, fits: Sequence[Fi
         return result
     result["parameters"] = sum(parameter_count(model.module) for model in modules)
     result["bytes"] = sum(t.numel() * t.element_size() for m in modules for t in m.module.state_dict().values())
-    batch = view.batch(view.rows[: min(64, len(view.rows))])
+    batch = example(view, 0, min(64, view.dataset.rows_at_once, len(view.rows)))
     total = 0
     for model, fit in zip(modules, fits, strict=False):
         calls = fit.steps if model.binding.relational else fit.rows_seen / len(batch.index)

@@ -14,17 +14,20 @@ from torch import Tensor, nn
 from mmkd.binding import Binding, Bound, bind, bind_names, input_fields
 from mmkd.components import Factory
 from mmkd.data.datasets import Dataset, LazyDataset, Split
-from mmkd.data.views import View
+from mmkd.data.views import Batch, View
 from mmkd.errors import ConfigError
 from mmkd.estimators import Estimator
 from mmkd.layouts import Specs
 from mmkd.methods.base import Method
 from mmkd.recipes import Model, Recipe, SourceTable
 from mmkd.schemes.base import Update
+from mmkd.signals import Signals
 from mmkd.sources.base import Knowledge, Source
 from mmkd.sources.stored import cached
 from mmkd.tasks.base import Task
+from mmkd.training.loader import example
 from mmkd.training.randomness import forked, key
+from mmkd.training.step import evaluating
 
 Transform = Callable[[str, Source, View, set[str]], Source]
 """What an arm does to a source before its methods read it."""
@@ -72,7 +75,7 @@ class Experiment:
         """Rows and labels that training may see; `labels = "all"` adds those of the unlabelled training rows that are
         neither validation nor test rows."""
         split = self.split(seed)
-        labelled = split.labelled
+        labelled = split.labelled.unique()  # sorted as `rows` are: equal rows are then drawn in equal order in every arm
         if labels == "all":
             held_out = torch.cat([split.valid, split.test_rows])
             labelled = torch.cat([labelled, split.unlabelled[~torch.isin(split.unlabelled, held_out)]]).unique()
@@ -130,9 +133,14 @@ class Experiment:
         """The function that a scheme calls for one model's update: methods measured, taps pruned, sources transformed."""
 
         def update(name: str, sources: Mapping[str, Source]) -> Update:
-            batch = view.batch(view.rows[:2])
+            def dry_run(batch: Batch, model: str | None = None) -> Signals:
+                """A model of the step, with its BatchNorm statistics and the random stream left alone."""
+                with evaluating(models[model or name]):
+                    return models[model or name](batch)
+
+            batch = example(view, seed)
             student = models[name].measure(batch)
-            specs = {key_: source.measure(batch, lambda b, m=None: models[m or name](b)) for key_, source in sources.items()}
+            specs = {key_: source.measure(batch, dry_run) for key_, source in sources.items()}
             methods, weights = self.methods(recipe, student, specs, seed)
             models[name].taps.keep(roles_read(methods.values(), "student") | _also_read(models, name, sources, methods))
             said = {key_: transform(key_, source, view, roles_read(methods.values(), key_))
@@ -156,7 +164,7 @@ class Experiment:
 
     def cached_source(self, source: Source, view: View, roles: set[str], table: SourceTable | None) -> Source:
         """The source through the disk cache, where the recipe wants it and a row's signals do not change."""
-        augments = isinstance(self.dataset, LazyDataset) and type(self.dataset).augment is not LazyDataset.augment
+        augments = isinstance(self.dataset, LazyDataset) and self.dataset.augments
         if self.cache is None or table is None or not table.cache or augments:
             source.keep(roles)
             return source

@@ -16,6 +16,7 @@ from mmkd.evaluation.arms import EXPLANATIONS, plans
 from mmkd.evaluation.experiment import Experiment
 from mmkd.layouts import Specs
 from mmkd.methods.base import Method
+from mmkd.training.loader import example
 
 
 def explain(recipe: str | Path | Mapping[str, Any], changes: Sequence[str] = ()) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def explain(recipe: str | Path | Mapping[str, Any], changes: Sequence[str] = ())
     loaded, _ = recipes.load(recipe, changes)
     experiment = Experiment(loaded)
     view = experiment.training_view(loaded.seed_list[0])
-    batch = view.batch(view.rows[:2])
+    batch = example(view, 0)
     student = experiment.model(loaded.student, 0, "student-init")
     explained: dict[str, Any] = {
         "recipe": loaded.name,

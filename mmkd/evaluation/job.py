@@ -30,7 +30,7 @@ from mmkd.schemes.offline import Offline
 from mmkd.sources.base import Source
 from mmkd.sources.controls import Hardened, Permuted, class_means, partners
 from mmkd.sources.live import Live
-from mmkd.sources.stored import tabulate
+from mmkd.sources.stored import tabulate, varies
 from mmkd.tasks.base import Records, Task
 from mmkd.training.loop import Fitted, Progress, Trainer
 from mmkd.training.randomness import generator, key
@@ -86,9 +86,9 @@ class Job:
     def _source(self) -> dict[str, Any]:
         """Train the models of a source, gate them, evaluate what the source says."""
         table = self.recipe.sources[self.plan.source]
-        if not table.all_models and _needs_student(table):
-            return {"status": "not applicable", "reason": "this source is made from the student while it learns"}
         models, fitted = self._train_models(self.plan.source, table, self.directory)
+        if _needs_student(table):
+            return {"status": "not applicable", "reason": "this source is made from the student while it learns"}
         source = self.experiment.source(self.plan.source, table, models, {})
         result = self._evaluate(source)
         if models:
@@ -125,7 +125,7 @@ class Job:
         """A teacher that does not beat the constant predictor on validation data has learnt nothing."""
         task = self.experiment.task()
         valid = self.experiment.view(self.seed, "valid")
-        if not len(valid.rows):
+        if not len(valid.rows) or type(task).constant is Task.constant:
             return
         distributed.agree(None)
         records = _load_records(self.directory / "valid.npz")
@@ -175,14 +175,14 @@ class Job:
         scheme: Scheme = self.recipe.scheme.factory("schemes", "scheme")() if not self.plan.control else Offline()
         if self.plan.control and self.recipe.scheme.use != "offline":
             raise NotApplicableError(f"scheme '{self.recipe.scheme.use}' has no frozen source to take knowledge from")
-        for number, (name, factory) in enumerate(scheme.extra_models().items()):
-            extra = self.experiment.model(Model(use=factory.use, **factory.config), self.recipe.seed("student", self.seed),
-                                          "student-init", number + 1, where=f"scheme.{name}")  # fmt: skip
+        seed = self.recipe.seed("student", self.seed)
+        for number, (name, table) in enumerate(scheme.extra_models().items(), 1):
+            extra = self.experiment.model(table, seed, "student-init", number, where=f"scheme.{name}")
             if isinstance(extra, Estimator):
                 raise ConfigError(f"scheme.{name}: an estimator cannot learn step by step")
             models[name] = extra
         sources = self._sources(models)
-        update = self.experiment.updater(self.recipe, models, view, self.seed, task, self._transform)
+        update = self.experiment.updater(self.recipe, models, view, seed, task, self._transform)
         return models, scheme.stages(Parts(models, sources, update))
 
     def _sources(self, students: Mapping[str, Bound]) -> dict[str, Source]:
@@ -234,24 +234,32 @@ class Job:
         base = self.experiment.cached_source(source, view, roles, self.recipe.sources.get(name))
         if self.plan.control not in ("hard", "shuffled", "permuted"):
             return base
-        output = next(iter(self.experiment.task().outputs))
-        table = tabulate(base, view, roles)
-        if f"outputs/{output}" not in table or table[f"outputs/{output}"].dim() < 2:
+        if self.plan.control != "hard" and varies(base, view, roles):
+            raise NotApplicableError(f"what source '{name}' says differs in size from row to row")
+        if self.plan.control == "permuted":
+            return self._permuted(base, view, None)
+        output = self.experiment.task().class_output
+        said = base.measure(view.batch(view.rows[:2])).outputs
+        if output is None or output not in said:
             raise NotApplicableError(f"source '{name}' gives no class logits")
+        dense = len(said[output].shape) > 1
+        if self.plan.control == "hard" and not roles:
+            return Hardened(base, output, {})
+        if dense:
+            raise NotApplicableError("features of dense predictions have no class mean" if self.plan.control == "hard"
+                                     else "a sample of a dense prediction has no single argmax")  # fmt: skip
+        table = tabulate(base, view, roles)
         winner = table[f"outputs/{output}"].argmax(1)
-        if self.plan.control == "hard":
-            if winner.dim() > 1 and roles:
-                raise NotApplicableError("features of dense predictions have no class mean")
-            features = {key_.removeprefix("features/"): value for key_, value in table.items() if key_.startswith("features/")}
-            classes = table[f"outputs/{output}"].shape[1]
-            means = class_means(features, winner, classes) if features else {}
-            return Hardened(base, output, {role: mean.to(self.experiment.device) for role, mean in means.items()})
-        if self.plan.control == "shuffled" and winner.dim() > 1:
-            raise NotApplicableError("a sample of a dense prediction has no single argmax")
-        draw = generator(self.seed, "control", 0)
-        groups = winner if self.plan.control == "shuffled" else None
-        partner = partners(view.rows, draw, len(view.dataset), groups)
-        return Permuted(base, partner.to(view.rows.device))
+        if self.plan.control == "shuffled":
+            return self._permuted(base, view, winner)
+        features = {role: table[f"features/{role}"] for role in roles}
+        means = class_means(features, winner, said[output].shape[0])
+        return Hardened(base, output, {role: mean.to(self.experiment.device) for role, mean in means.items()})
+
+    def _permuted(self, source: Source, view: View, groups: Tensor | None) -> Source:
+        """The source about other rows: one fixed permutation per seed, within groups where given."""
+        partner = partners(view.rows, generator(self.seed, "control", 0), len(view.dataset), groups)
+        return Permuted(source, partner.to(view.rows.device))
 
     # common -------------------------------------------------------------------------------------------------------
 
@@ -261,7 +269,10 @@ class Job:
         validate: Callable[[], float] | None = None
         if len(valid.rows):
             batches = eval_batches(valid, models[judged].binding.relational)
-            validate = lambda: score(task, collect(task, models[judged], batches))  # noqa: E731
+
+            def validate() -> float:
+                records = collect(task, models[judged], batches)
+                return score(task, records, self._groups(records))
         else:
             self.notes.append("no validation rows: the last step's weights are kept")
         trainer = Trainer(models, stages, view, settings, seed=seed, validate=validate, directory=directory,
@@ -270,31 +281,47 @@ class Job:
 
     def _fit_estimator(self, student: Estimator, view: View, task: Task) -> Fitted:
         """Give an estimator the same rows, labels and signals that a module would get."""
-        binding = student.binding
+        if self.plan.smoothing:
+            raise NotApplicableError("an estimator has no loss whose labels could be smoothed")
         batch, valid = view.batch(view.rows), self.experiment.view(self.seed, "valid")
         held_out = valid.batch(valid.rows)
         signals: dict[str, dict[str, np.ndarray]] = {}
         sources: dict[str, Source] = {}
         if self.plan.distil:
-            for name, source in self._sources({}).items():
-                sources[name] = self._transform(name, source, view, set())
-                table = tabulate(sources[name], view, set())
-                signals[name] = {key_.removeprefix("outputs/"): value.numpy() for key_, value in table.items()}
+            for name, table in self.recipe.sources.items():
+                if _needs_student(table):
+                    raise ConfigError(f"source '{name}' is made from the student while it learns, and an estimator is fitted in one go")
+            sources = self._sources({})
+            for name, source in sources.items():
+                said = tabulate(self._transform(name, source, view, set()), view, set())
+                signals[name] = {key_.removeprefix("outputs/"): value.numpy() for key_, value in said.items()}
+        clock = time.monotonic()
+        student.fit(student.read(batch), {task.target: batch[task.target].cpu().numpy(), "labelled": batch.labelled.cpu().numpy()},
+                    signals, (student.read(held_out), {task.target: held_out[task.target].cpu().numpy()}),
+                    self._query(student, sources, view), seed=self.recipe.seed("student", self.seed))  # fmt: skip
+        return Fitted(steps=0, seconds=time.monotonic() - clock, rows_seen=len(view.rows))
+
+    def _query(self, student: Estimator, sources: Mapping[str, Source],
+               view: View) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:  # fmt: skip
+        """Asks the first source about new inputs of an estimator; it is asked itself, not its cache."""
 
         def query(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+            if not sources:
+                raise ConfigError("there is no teacher to ask in an arm that learns alone", "query where `signals` is not empty")
             name, source = next(iter(sources.items()))
-            fields = {binding.inputs[parameter][0]: torch.as_tensor(value) for parameter, value in inputs.items()}
-            rows = len(next(iter(fields.values())))
-            asked = view.batch(view.rows[:1].expand(rows)).replace(**fields)
-            if source.relational or not isinstance(source, Live):
+            if self.plan.control in ("hard", "shuffled", "permuted"):
+                raise NotApplicableError(f"the student asks source '{name}' about new inputs, where nothing can be taken away")
+            if not isinstance(source, Live) or source.relational:
                 raise ConfigError(f"source '{name}' cannot be asked about new inputs", "it answers for known rows alone")
+            if lacking := sorted(set(source.model.binding.fields) - set(student.binding.fields)):
+                raise ConfigError(f"source '{name}' cannot be asked about new inputs: it reads '{lacking[0]}' too",
+                                  "the student lacks that field, so new inputs have none")  # fmt: skip
+            fields = student.split(inputs, self.experiment.dataset.fields)
+            first = view.rows[:1].expand(len(next(iter(fields.values()))))
+            asked = view.batch(first).replace(**{field: value.to(first.device) for field, value in fields.items()})
             return {key_: value.cpu().numpy() for key_, value in source.signals(asked, None, None).outputs.items()}
 
-        clock = time.monotonic()
-        student.fit(_arrays(binding.gather(batch)), {task.target: batch[task.target].cpu().numpy(), "labelled": batch.labelled.cpu().numpy()},
-                    signals, (_arrays(binding.gather(held_out)), {task.target: held_out[task.target].cpu().numpy()}), query,
-                    seed=self.recipe.seed("student", self.seed))  # fmt: skip
-        return Fitted(steps=0, seconds=time.monotonic() - clock, rows_seen=len(view.rows))
+        return query
 
     def _evaluate(self, model: Bound | Estimator | Source) -> dict[str, Any]:
         """Metrics on validation and, unless sealed, test rows; records are stored for the statistics."""
@@ -352,10 +379,6 @@ def _knowledge(experiment: Experiment, models: Sequence[Bound]) -> Any:
     from mmkd.sources.base import Knowledge
 
     return Knowledge(experiment.dataset, models, {}, experiment.task().outputs)
-
-
-def _arrays(inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    return {name: value.cpu().numpy() for name, value in inputs.items()}
 
 
 def save_weights(model: Bound, path: Path) -> None:

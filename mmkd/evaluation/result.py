@@ -92,7 +92,7 @@ class Evidence:
             values = []
             for (mine, theirs), place in zip(pairs, places, strict=True):
                 take = np.array([place[int(row)] for row in rows if int(row) in place], dtype=np.int64)
-                values.append(self._metric(mine, take) - self._metric(theirs, take))
+                values.append(self._metric(mine, take) - self._metric(theirs, take) if len(take) else np.nan)
             return values
 
         return statistics.paired_bootstrap_metric(difference, [ids[names == name] for name in np.unique(names)])
@@ -100,8 +100,18 @@ class Evidence:
     def _metric(self, records: Records, take: np.ndarray) -> float:
         part = {name: value[take] for name, value in records.items()}
         groups = self.experiment.dataset.groups
-        of_rows = None if groups is None else groups.cpu().numpy()[part["index"]]
+        of_rows = None if groups is None else _drawn(groups.cpu().numpy()[part["index"]], part["index"])
         return self.task.metrics(part, of_rows)[self.task.primary]
+
+
+def _drawn(groups: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Group ids of a resample: a group that was drawn twice counts as two, else a metric per group would see it once."""
+    order = np.argsort(rows, kind="stable")
+    _, first, inverse = np.unique(rows[order], return_index=True, return_inverse=True)
+    again = np.empty(len(rows), dtype=np.int64)
+    again[order] = np.arange(len(rows)) - first[inverse]  # how often the row stood before
+    _, group = np.unique(groups, return_inverse=True)
+    return group * (again.max(initial=0) + 1) + again
 
 
 def assemble(evidence: Evidence, *, extended: bool, environment: Mapping[str, Any], unsealings: int) -> dict[str, Any]:
@@ -164,9 +174,9 @@ def _arm(evidence: Evidence, plan: Plan) -> dict[str, Any]:
 
 def _class_probabilities(evidence: Evidence, plan: Plan) -> dict[str, Any]:
     """Calibration and fidelity, where records hold one row of class logits per sample."""
-    output = next(iter(evidence.task.outputs))
+    output = evidence.task.class_output
     first = evidence.records(plan.name, evidence.seeds[0])
-    if output not in first or first[output].ndim != 2 or not np.issubdtype(first[evidence.task.target].dtype, np.integer):
+    if output is None or not {output, evidence.task.target} <= set(first) or first[output].ndim != 2:
         return {}
     rows, curve = [], []
     teacher = next((p.name for p in evidence.plans if p.source and p.name in evidence.done), None)

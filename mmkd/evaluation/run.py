@@ -201,6 +201,8 @@ def _require_stronger(experiment: Experiment, done: Mapping[tuple[str, int], Map
         return
     sign = 1 if task.higher_is_better else -1
     for name in recipe.sources:
+        if "valid" not in done[name, recipe.seed_list[0]]:  # made from the student: it stands alone nowhere
+            continue
         scores = {arm: [done[arm, seed]["valid"][task.primary] for seed in recipe.seed_list] for arm in (name, "alone")}
         if sign * sum(scores[name]) <= sign * sum(scores["alone"]):
             raise TrainingError(f"source '{name}' is not stronger than `alone` on validation rows",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 
 from mmkd.binding import Bound
+from mmkd.data.datasets import LazyDataset
 from mmkd.data.views import Batch, View
 from mmkd.estimators import Estimator
 from mmkd.signals import Signals
@@ -16,28 +17,35 @@ from mmkd.sources.base import Source
 from mmkd.tasks.base import Records, Task
 
 Predictor = Callable[[Batch], Signals]
-_ROWS = 512
 
 
 def predictor(model: Bound | Estimator | Source) -> Predictor:
     """Any kind of arm as a function of a batch."""
     if isinstance(model, Source):
         return lambda batch: model.signals(batch, None, None)
-    if isinstance(model, Estimator):
-        def call(batch: Batch) -> Signals:
-            inputs = {name: value.cpu().numpy() for name, value in model.binding.gather(batch).items()}
-            return Signals({name: torch.as_tensor(value) for name, value in model.predict(inputs).items()})
-
-        return call
     return model
 
 
-def eval_batches(view: View, relational: bool) -> list[Batch]:
-    """Batches of a view for evaluation; one batch where every call runs on all rows anyway."""
-    return list(view.batches(max(len(view.rows), 1) if relational else _ROWS))
+def eval_batches(view: View, relational: bool) -> Iterable[Batch]:
+    """Batches of a view for evaluation; one batch where every call runs on all rows anyway.
+
+    They can be gone through again and again: those in memory are kept, lazy data is read each time.
+    """
+    size = max(len(view.rows), 1) if relational else view.dataset.rows_at_once
+    return _Reading(view, size) if isinstance(view.dataset, LazyDataset) else list(view.batches(size))
 
 
-def collect(task: Task, call: Predictor, batches: Sequence[Batch]) -> Records:
+class _Reading:
+    """Batches that are read anew whenever somebody goes through them."""
+
+    def __init__(self, view: View, size: int) -> None:
+        self.view, self.size = view, size
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.view.batches(self.size)
+
+
+def collect(task: Task, call: Predictor, batches: Iterable[Batch]) -> Records:
     """Records of all batches, with the row ids as `index`; float32 and lower become float32."""
     parts: dict[str, list[np.ndarray]] = {}
     with torch.no_grad():
@@ -48,10 +56,14 @@ def collect(task: Task, call: Predictor, batches: Sequence[Batch]) -> Records:
     return {name: np.concatenate(values) for name, values in parts.items()}
 
 
-def score(task: Task, records: Records, groups: np.ndarray | None = None) -> float:
-    """The primary metric; the mean of unit scores where it is one, which is cheaper."""
+def score(task: Task, records: Records, groups: np.ndarray | None) -> float:
+    """The primary metric; the mean of unit scores where it is one, which is cheaper.
+
+    Arguments:
+        groups: group id of each record, as `Task.metrics` takes it.
+    """
     per_sample = task.unit_scores(records)
-    if per_sample is not None and groups is None:
+    if per_sample is not None:
         return float(per_sample.mean())
     return task.metrics(records, groups)[task.primary]
 

@@ -80,7 +80,7 @@ class Comparison:
     @property
     def estimates(self) -> list[Estimate]:
         """Every estimate that has to agree."""
-        return [estimate for estimate in (self.seeds, self.units) if estimate is not None]
+        return [estimate for estimate in (self.seeds, self.units, self.joint) if estimate is not None]
 
     def to_json(self) -> dict[str, Any]:
         """`dataclasses.asdict`, with None for numbers that JSON has not (NaN, infinity)."""

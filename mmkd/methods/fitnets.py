@@ -43,7 +43,7 @@ class FitNets(Method):
         source: str = "teacher",
         student_role: str = "hint",
         teacher_role: str | None = None,
-        adapter: Use["adapters"] | None = None,
+        adapter: Use.adapters | None = None,
         mask: str | None = None,
     ) -> None:
         taught = teacher_role or student_role

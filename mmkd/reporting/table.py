@@ -59,11 +59,12 @@ def print_result(result: Result, console: Consoles) -> None:
 def rich_table(result: Result, width: int = WIDTH) -> Group:
     """The proof table and what belongs to it, for a rich console of `width` columns."""
     result = finite(dict(result))
+    columns = _fit(_columns(result), width)
     body: list[RenderableType] = [
         Text(f"{result['recipe']} on {result['dataset']['name']}", style="bold"),
         Text(),
-        _table(result, width),
-        Text(_legend(result), style="dim"),
+        _table(columns),
+        Text(_legend(result, {column.head for column in columns}), style="dim"),
         Text(),
         _heading("What was shown"),
     ]
@@ -83,8 +84,7 @@ def rich_table(result: Result, width: int = WIDTH) -> Group:
     return Group(*body)
 
 
-def _table(result: Result, width: int) -> Table:
-    columns = _fit(_columns(result), width)
+def _table(columns: list[Column]) -> Table:
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
     for number, column in enumerate(columns):
         table.add_column(Text(column.head), justify="right" if number > 0 and column.head != "verdict" else "left")
@@ -113,10 +113,10 @@ def _columns(result: Result) -> list[Column]:
         ]
     if any("fidelity" in arm for arm in arms.values()):
         agreement = [facts.percent(arm.get("fidelity", {}).get("agreement")) for arm in arms.values()]
-        columns.append(Column("agree", agreement, drop=3))
+        columns.append(Column("agree", agreement, drop=2))
     if any("calibration" in arm for arm in arms.values()):
-        columns.append(Column("ECE", [_ece(arm) for arm in arms.values()], drop=4))
-    columns.append(Column("steps", [facts.steps(arm) for arm in arms.values()], drop=2))
+        columns.append(Column("ECE", [_ece(arm) for arm in arms.values()], drop=3))
+    columns.append(Column("steps", [facts.steps(arm) for arm in arms.values()], drop=4))
     parameters = [facts.short(arm["cost"].get("parameters")) for arm in arms.values()]
     if set(parameters) != {ABSENT}:
         columns.append(Column("weights", parameters, drop=5))
@@ -131,18 +131,21 @@ def _fit(columns: list[Column], width: int) -> list[Column]:
     return columns
 
 
-def _legend(result: Result) -> str:
+def _legend(result: Result, heads: set[str]) -> str:
+    """What the columns under these headings are."""
     seeds = len(result["seeds"])
-    said = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
-    if result["comparisons"]:
-        level = result["comparisons"][0]["seeds"]["interval"]["level"]
-        unit = result["dataset"]["unit"]
-        said += f"; - alone: difference, positive is better, with its {100 * level:g} % intervals over seeds and over test units ({unit})"
-    if teachers := facts.sources(result):
-        said += f"; agree: % of answers shared with {teachers[0]}"
-    if any("calibration" in arm for arm in facts.done(result).values()):
-        said += "; ECE: calibration error in %, raw / after temperature scaling"
-    return said + "."
+    said = [f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"]
+    if "- alone" in heads:
+        level, unit = result["comparisons"][0]["seeds"]["interval"]["level"], result["dataset"]["unit"]
+        said.append("- alone: difference, positive is better")
+        said.append(f"its {100 * level:g} % intervals over seeds and over test units ({unit})")
+    if "agree" in heads:
+        said.append(f"agree: % of answers shared with {facts.sources(result)[0]}")
+    if "ECE" in heads:
+        said.append("ECE: calibration error in %, raw / after temperature scaling")
+    if "weights" in heads:
+        said.append("weights: parameters")
+    return "; ".join(said) + "."
 
 
 def _ece(arm: Any) -> str:

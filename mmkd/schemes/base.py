@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from mmkd.binding import Bound
-from mmkd.components import Factory
+from mmkd.components import Model
 from mmkd.data.views import Batch
 from mmkd.methods.base import Method
 from mmkd.sources.base import Call, Source
@@ -130,8 +130,8 @@ class Parts:
 class Scheme:
     """Who learns from whom, and when."""
 
-    def extra_models(self) -> Mapping[str, Factory]:
-        """Further models that learn, besides `student`, by name."""
+    def extra_models(self) -> Mapping[str, Model]:
+        """Further models that learn, besides `student`, by name; the engine binds and builds them."""
         return {}
 
     def stages(self, parts: Parts, /) -> list[Stage]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mmkd.components import Factory, Use
+from mmkd.components import Model
 from mmkd.schemes.base import Parts, Scheme, Stage
 from mmkd.sources.peer import Peer
 
@@ -15,13 +15,13 @@ class Mutual(Scheme):
     The recipe's methods read the source `teacher`, which here is the other student; other sources stand beside it.
 
     Arguments:
-        peer: the second student's model; it may read other fields than the first.
+        peer: the second student's model; it may read other fields than the first (`inputs = { x = "field" }`).
     """
 
-    def __init__(self, *, peer: Use[models]) -> None:
+    def __init__(self, *, peer: Model) -> None:
         self.peer = peer
 
-    def extra_models(self) -> Mapping[str, Factory]:
+    def extra_models(self) -> Mapping[str, Model]:
         return {"peer": self.peer}
 
     def stages(self, parts: Parts, /) -> list[Stage]:

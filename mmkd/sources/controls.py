@@ -58,7 +58,7 @@ class Permuted(Source):
         if isinstance(self.inner, Stored):
             other = Batch(index, {}, batch.view, batch.labelled)  # a look-up needs ids alone
         else:
-            other = batch.view.batch(index)
+            other = batch.others(index)
         return self.inner.signals(other, None, None)
 
     def measure(self, batch: Batch, call: Call | None = None) -> Specs:

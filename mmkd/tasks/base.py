@@ -26,11 +26,14 @@ class Task:
         primary: metric that decides selection and verdicts.
         higher_is_better: direction of the primary metric.
         outputs: outputs wanted from a model, with their per-sample shapes.
+        class_output: the one that holds class logits, on axis 1; None where the task knows no classes. Calibration,
+            fidelity and the controls that need the teacher's argmax read it.
     """
 
     primary: ClassVar[str]
     higher_is_better: ClassVar[bool] = True
     outputs: OutputSpec
+    class_output: str | None = None
 
     def __init__(self, fields: Mapping[str, Field], /, *, target: str = "label") -> None:
         if target not in fields or not fields[target].target:
@@ -52,7 +55,11 @@ class Task:
         return {**prediction, self.target: batch[self.target]}
 
     def metrics(self, records: Records, groups: np.ndarray | None = None) -> dict[str, float]:
-        """All metrics over the records; must hold `primary`."""
+        """All metrics over the records; must hold `primary`.
+
+        Arguments:
+            groups: group id of each record (subject, patient), where the data set has groups.
+        """
         raise NotImplementedError
 
     def unit_scores(self, records: Records) -> np.ndarray | None:

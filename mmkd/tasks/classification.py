@@ -35,7 +35,7 @@ class Classification(Task):
         if not self.field.classes:
             raise DataError(f"label field '{target}' names no classes", "declare Field(..., classes=(...))")
         self.label_smoothing = label_smoothing
-        self.output = output
+        self.output = self.class_output = output
         self.outputs = {output: (len(self.field.classes),)}
 
     def loss(self, signals: Signals, batch: Batch) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mmkd import distributed
 from mmkd.binding import Bound
+from mmkd.data.datasets import LazyDataset
 from mmkd.data.views import Batch, View
 from mmkd.errors import ConfigError, StorageError, TrainingError
 from mmkd.files import append_line, storage_errors, truncate_to
@@ -132,8 +133,10 @@ class Trainer:
 
     def _run_stage(self, number: int, stage: Stage, optimisers: Mapping[str, torch.optim.Optimizer], begin: int,
                    checkpoints: Checkpoints | None) -> None:  # fmt: skip
-        rows = self.view.labelled if stage.data == "labelled" else self.view.rows
-        order = Order(rows, self.view.labelled, self.settings, self.seed)
+        rows, labelled = self.view.labelled if stage.data == "labelled" else self.view.rows, self.view.labelled
+        if isinstance(self.view.dataset, LazyDataset):  # worker processes read by these ids
+            rows, labelled = rows.cpu(), labelled.cpu()
+        order = Order(rows, labelled, self.settings, self.seed)
         step_module = self.steps[number]
         wrapped = distributed.wrap(step_module)
         step_module.train()
@@ -143,9 +146,10 @@ class Trainer:
         first, last = self.fitted.steps, self.ends[number]
         parameters = {name: step_module.trained_by(name) for name in stage.updates}
         for step, batch in enumerate(self._batches(order, first - begin, last - begin), start=first):
+            set_global(keys[step])
             if (step - begin) % order.steps_per_epoch == 0 or self._prepared != number:
                 self._refresh(number, stage, (step - begin) // order.steps_per_epoch)
-            set_global(keys[step])
+                set_global(keys[step])  # the step's own draws are the same whether methods drew before it or not
             rate = learning_rate(self.settings, step)
             logged: dict[str, float] = {}
             for name, optimiser in optimisers.items():
@@ -187,6 +191,8 @@ class Trainer:
             raise TrainingError(_not_finite("loss", step, losses, batch), "lower the learning rate, or look at these rows")
         self.scaler.scale(loss).backward()
         gradients = [p.grad for p in parameters if p.grad is not None]
+        if not gradients:
+            raise ConfigError(f"update '{name}' gives no gradient to what it trains", "its losses reach other models alone")
         if self.scaler.is_enabled():
             return self._scaled_step(optimiser, parameters, losses, step, batch)
         norm = gradient_norm(gradients)

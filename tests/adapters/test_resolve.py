@@ -58,7 +58,9 @@ def register(monkeypatch):
 
         monkeypatch.setattr(registry, "entries", lambda kind: [*entries, *added])
         monkeypatch.setattr(registry, "load", loaded)
-        monkeypatch.setattr(registry, "get", lambda kind, name: loaded(next(e for e in [*entries, *added] if e.name == name)))
+        monkeypatch.setattr(
+            registry, "get", lambda kind, name: loaded(next(e for e in [*entries, *added] if e.name == name))
+        )
 
     return also
 
@@ -151,12 +153,19 @@ def test_a_plugins_layout_reaches_the_cores_through_its_own_adapter(register):
 
 def test_two_direct_adapters_are_ambiguous(register):
     register(changer(MAP, VECTOR, "MaxPool"))
-    with pytest.raises(LayoutError, match=r"map \[B C H W\] reaches vector \[B C\] in several ways: .*MapToVector.*MaxPool"):
+    with pytest.raises(
+        LayoutError, match=r"map \[B C H W\] reaches vector \[B C\] in several ways: .*MapToVector.*MaxPool"
+    ):
         align(*specs(MAP, VECTOR))
 
 
 def test_two_routes_of_one_length_are_ambiguous_and_a_named_link_decides(register):
-    register(changer(POLAR, RINGS, "A"), changer(POLAR, SECTORS, "B"), changer(RINGS, VECTOR, "C"), changer(SECTORS, VECTOR, "D"))
+    register(
+        changer(POLAR, RINGS, "A"),
+        changer(POLAR, SECTORS, "B"),
+        changer(RINGS, VECTOR, "C"),
+        changer(SECTORS, VECTOR, "D"),
+    )
     student, teacher = Spec(POLAR, (5, 3, 4)), Spec(VECTOR, (7,))
     with pytest.raises(LayoutError, match="A then C or B then D; name a link"):
         align(student, teacher)
@@ -211,7 +220,12 @@ def test_a_named_link_is_completed_to_the_teachers_sizes():
 
 @pytest.mark.parametrize(
     ("use", "pair"),
-    [("map-to-vector", (VECTOR, VECTOR)), ("linear", (VECTOR, TOKENS)), ("tokens", (TOKENS, VECTOR)), ("nodes", (MAP, MAP))],
+    [
+        ("map-to-vector", (VECTOR, VECTOR)),
+        ("linear", (VECTOR, TOKENS)),
+        ("tokens", (TOKENS, VECTOR)),
+        ("nodes", (MAP, MAP)),
+    ],
 )
 def test_a_named_adapter_off_the_way_is_refused(use, pair):
     with pytest.raises(LayoutError, match=f"adapter '{use}' maps .* lies on no way from the student's {pair[0].name}"):

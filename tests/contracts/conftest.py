@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,15 +11,14 @@ import pytest
 from mmkd import registry
 from tests.registry.fakes import install
 
-Plugin = Callable[[str, str, str], str]
-
 
 @pytest.fixture
-def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, str], str]:
-    """`plugin("models", "fake/net", "tests.contracts.fake:Net")` offers a class; it is gone after the test.
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str, str], str]]:
+    """`plugin("models", "fake/net", f"{__name__}:Net")` installs a class and gives its name; it is gone after the test.
 
-    A target of one name, `"Net"`, is not enough: give the module, `f"{__name__}:Net"`.
+    The ledger of unsealings is the test's own.
     """
+    monkeypatch.setenv("MMKD_STATE", str(tmp_path / "state"))
     root = tmp_path / "plugins"
     root.mkdir()
     monkeypatch.syspath_prepend(root)

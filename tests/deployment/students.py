@@ -9,10 +9,10 @@ from onnx import TensorProto, helper
 from sklearn.tree import DecisionTreeRegressor
 from torch import nn
 
-from mmkd.binding import Bound, bind
+from mmkd.binding import Bound, bind, bind_names
 from mmkd.data import Dataset, Field, View
 from mmkd.deployment.export import export
-from mmkd.estimators import Estimator, bind_estimator
+from mmkd.estimators import Estimator
 from mmkd.tasks.base import Task
 from mmkd.tasks.classification import Classification
 
@@ -116,7 +116,8 @@ class GRU(nn.Module):
 
 def gru():
     fields = {"imu": Field((2, None), layout="series"), "mask": Field((None,))}
-    return setup(seeded(GRU), fields, {"imu": draw(6, 2, 10), "mask": (torch.arange(60).reshape(6, 10) % 7 > 0).float()})
+    mask = (torch.arange(24).reshape(6, 4) % 5 > 0).float()
+    return setup(seeded(GRU), fields, {"imu": draw(6, 2, 4), "mask": mask})
 
 
 class Net(nn.Module):
@@ -168,7 +169,7 @@ class Tree(Estimator):
         self.depth = depth
         self.nodes = {}
 
-    def fit(self, inputs, labels, signals, valid, query, *, labelled, seed):
+    def fit(self, inputs, labels, signals, valid, query, *, seed):
         tree = DecisionTreeRegressor(max_depth=self.depth, random_state=seed)
         tree.fit(inputs["x"], signals["teacher"]["logits"])
         t = tree.tree_
@@ -224,9 +225,9 @@ def tree(inputs=None, rows=500):
     dataset = Dataset(fields, values)
     task = Classification(fields)
     made = Setup(Tree({"x": fields["x"]}, task.outputs), dataset, task)
-    made.model.binding = bind_estimator(Tree, fields, inputs)
+    made.model.binding = bind_names(Tree.reads, fields, inputs)
     read = made.model.read(made.batch())
     teacher = {"logits": np.stack([x[:, 0] * x[:, 1], x[:, 2].sin(), x[:, 3:].sum(1)], 1)}
-    labels, labelled = {"label": np.zeros(rows, np.int64)}, np.ones(rows, bool)
-    made.model.fit(read, labels, {"teacher": teacher}, (read, labels), lambda _: teacher, labelled=labelled, seed=0)
+    labels = {"label": np.zeros(rows, np.int64), "labelled": np.ones(rows, bool)}
+    made.model.fit(read, labels, {"teacher": teacher}, (read, labels), lambda _: teacher, seed=0)
     return made

@@ -26,7 +26,12 @@ from mmkd.signals import Signals
 B = 6
 STUDENT = Specs(
     {"logits": Spec(None, (5,))},
-    {"penultimate": Spec(VECTOR, (8,)), "stage1": Spec(MAP, (3, 6, 6)), "stage2": Spec(MAP, (4, 3, 4)), "own": Spec(MAP, (2, 2, 2))},
+    {
+        "penultimate": Spec(VECTOR, (8,)),
+        "stage1": Spec(MAP, (3, 6, 6)),
+        "stage2": Spec(MAP, (4, 3, 4)),
+        "own": Spec(MAP, (2, 2, 2)),
+    },
 )
 TEACHER = Specs(
     {"logits": Spec(None, (5,))},
@@ -51,7 +56,9 @@ def signals(specs, seed=0, **sizes):
 
 def batch_with(**samples):
     rows = torch.arange(B)
-    fields = {name: Field(tuple(value.shape[1:]), str(value.dtype).removeprefix("torch.")) for name, value in samples.items()}
+    fields = {
+        name: Field(tuple(value.shape[1:]), str(value.dtype).removeprefix("torch.")) for name, value in samples.items()
+    }
     return View(Dataset(fields, samples), rows, rows).batch(rows)
 
 

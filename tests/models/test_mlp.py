@@ -56,7 +56,11 @@ def test_a_single_output_named_logits_is_a_tensor_and_others_a_dict():
     assert MLP(FIELD, LOGITS)(x).shape == (6, 7)
     assert {name: value.shape[1:] for name, value in MLP(FIELD, {"score": ()})(x).items()} == {"score": ()}
     said = MLP(FIELD, {"logits": (7,), "box": (2, 4), "depth": ()})(x)
-    assert {name: tuple(value.shape) for name, value in said.items()} == {"logits": (6, 7), "box": (6, 2, 4), "depth": (6,)}
+    assert {name: tuple(value.shape) for name, value in said.items()} == {
+        "logits": (6, 7),
+        "box": (6, 2, 4),
+        "depth": (6,),
+    }
 
 
 def test_outputs_are_parts_of_the_last_layer_in_order():

@@ -20,6 +20,12 @@ LEVELS = {
     "self-training": 0.87,
     "label-smoothing": 0.859,
 }
+EXPLANATIONS = {
+    "alone": "labels alone, with the student's budget",
+    "distilled": "labels and sources, as the recipe says",
+    "hard-teacher": "the teacher's argmax alone",
+    "shuffled-teacher": "the teacher's signals, permuted among samples with the same teacher argmax",
+}
 CONTROLS = tuple(list(LEVELS)[3:])
 
 
@@ -58,7 +64,7 @@ def make(
         per_seed = scores[name].mean(1)
         kind = "source" if name in sources else "student"
         arm: dict[str, Any] = {
-            "explanation": "the source" if kind == "source" else f"what {name} is",
+            "explanation": "the source" if kind == "source" else EXPLANATIONS.get(name, f"the recipe's [arms.{name}]"),
             "kind": kind,
             "control": name in CONTROLS,
             "status": "done",
@@ -124,7 +130,7 @@ def make(
     comparisons = verdicts.adjust([compare(name, "alone") for name in students if name != "alone"])
     attribution = []
     if "distilled" in levels:
-        attribution = verdicts.adjust([compare("distilled", name) for name in students if name in CONTROLS])
+        attribution = verdicts.adjust([compare("distilled", name) for name in students if name in CONTROLS[:-1]])
     gap = None
     if {"alone", "distilled"} <= set(levels) and sources:
         ratio = statistics.gap_recovered(*(scores[name].mean(1) for name in ("distilled", "alone", sources[0])))
@@ -192,6 +198,8 @@ def renamed(result: dict[str, Any], old: str, new: str) -> dict[str, Any]:
     for comparison in result["comparisons"] + result["attribution"]:
         for side in ("candidate", "baseline"):
             comparison[side] = new if comparison[side] == old else comparison[side]
+        comparison["reason"] = comparison["reason"].replace(old, new)
+    result["statements"] = [said.replace(old, new) for said in result["statements"]]
     return result
 
 

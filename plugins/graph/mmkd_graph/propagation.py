@@ -64,10 +64,10 @@ def propagate(x: Float[Tensor, "N C"], edge_index: Int[Tensor, "2 E"], weighting
         DataError: `edge_index` has another form, or names a node that `x` does not have.
     """
     if torch.compiler.is_compiling():
-        return scatter(x, *weighting(edge_index, len(x)))
+        return scatter(x, *weighting(edge_index, x.shape[0]))
     if x.dtype in (torch.float16, torch.bfloat16):
         return propagate(x.float(), edge_index, weighting).to(x.dtype)
-    return _Product.apply(x, *_matrices(edge_index, len(x), weighting, x.dtype))
+    return _Product.apply(x, *_matrices(edge_index, x.shape[0], weighting, x.dtype))
 
 
 def scatter(

@@ -50,7 +50,7 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise DataError(f"there is no file {path}")
     found = {}
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             for key in (*_NEEDED, "class_names"):
                 if key in file.files:
                     try:

@@ -1,0 +1,125 @@
+"""Brings a recipe through everything: trained, evaluated, interrupted and resumed, exported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+from torch import Tensor
+
+from mmkd import recipes
+from mmkd.binding import Bound
+from mmkd.deployment.bundle import Bundle
+from mmkd.deployment.from_run import export_run
+from mmkd.evaluation.experiment import Experiment
+from mmkd.evaluation.job import load_records, load_weights
+from mmkd.evaluation.run import Run, run
+from mmkd.files import read_json
+
+TRAINING = {"steps": 12, "batch_size": 16, "lr": 0.01, "log_every": 1, "checkpoint_seconds": 0.0, "evaluate_every": 5}
+
+
+class InterruptedError_(BaseException):
+    """What a test throws into a run, where a person would press Ctrl-C."""
+
+
+class Watcher:
+    """Notes the steps of one arm and seed, and interrupts the run after some of them.
+
+    Arguments:
+        arm, seed: whose steps.
+        after: how many; None: it only looks on.
+    """
+
+    def __init__(self, arm: str, seed: int, after: int | None = None) -> None:
+        self.wanted, self.after = (arm, seed), after
+        self.here: tuple[str, int] | None = None
+        self.steps: list[int] = []
+
+    def begin(self, jobs: int, done: int) -> None: ...
+
+    def started(self, arm: str, seed: int) -> None:
+        self.here = (arm, seed)
+
+    def finished(self, arm: str, seed: int, result: Mapping[str, Any]) -> None: ...
+
+    def stepped(self, step: int, steps: int, losses: Mapping[str, float]) -> None:
+        if self.here != self.wanted:
+            return
+        if len(self.steps) == self.after:
+            raise InterruptedError_
+        self.steps.append(step)
+
+
+@dataclass
+class Passage:
+    """What came out at the other end.
+
+    Arguments:
+        run: the finished run.
+        experiment: its recipe made real once more.
+        bundle: the exported student of seed 0.
+    """
+
+    run: Run
+    experiment: Experiment
+    bundle: Bundle
+
+    def records(self, arm: str, seed: int = 0, part: str = "test") -> Mapping[str, np.ndarray]:
+        return load_records(self.run.directory / "seeds" / str(seed) / arm / f"{part}.npz")
+
+    def job(self, arm: str, seed: int = 0) -> dict[str, Any]:
+        found: dict[str, Any] = read_json(self.run.directory / "seeds" / str(seed) / arm / "job.json")
+        return found
+
+    def student(self, seed: int = 0, arm: str = "distilled") -> Bound:
+        """The trained student, read from its weights alone."""
+        model = self.experiment.model(self.experiment.recipe.student, seed, "student-init")
+        assert isinstance(model, Bound)
+        load_weights(model, self.run.directory / "seeds" / str(seed) / arm / "weights.safetensors")
+        return model.eval()
+
+
+def bring_through(recipe: Mapping[str, Any], root: Path, *, arm: str = "distilled", after: int = 7) -> Passage:
+    """Run a recipe to its end; run it again, interrupt one arm after some steps and resume it; export the student.
+
+    Weights, records and logged losses of both runs are bit-equal, and the resumed arm did not start anew.
+    """
+    seed = recipe["seeds"] - 1
+    finished = run(recipe, directory=root / "whole")
+    with pytest.raises(InterruptedError_):
+        run(recipe, directory=root / "cut", watcher=Watcher(arm, seed, after))
+    resuming = Watcher(arm, seed)
+    resumed = run(recipe, directory=root / "cut", watcher=resuming)
+    assert resuming.steps[0] == after
+    assert_equal_runs(finished.directory, resumed.directory)
+    bundle = export_run(finished.directory, seed=0)
+    assert bundle.max_abs_difference <= 1e-5
+    return Passage(finished, Experiment(recipes.load(recipe)[0]), bundle)
+
+
+def assert_equal_runs(one: Path, other: Path) -> None:
+    """Every file of weights, records and losses of two runs is the same to the bit."""
+    seen = 0
+    for path in sorted((one / "seeds").rglob("*")):
+        twin = other / path.relative_to(one)
+        if path.suffix == ".safetensors" and "checkpoints" not in path.parts:
+            assert_equal_tensors(load_file(path), load_file(twin), path)
+            seen += 1
+        elif path.suffix == ".npz":
+            mine, theirs = load_records(path), load_records(twin)
+            assert mine.keys() == theirs.keys()
+            assert all(np.array_equal(mine[name], theirs[name], equal_nan=True) for name in mine), path
+        elif path.name == "metrics.jsonl":
+            assert path.read_text() == twin.read_text(), path
+    assert seen
+
+
+def assert_equal_tensors(one: Mapping[str, Tensor], other: Mapping[str, Tensor], where: object) -> None:
+    assert one.keys() == other.keys(), where
+    assert all(one[name].equal(other[name]) for name in one), where
