@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 Nested = Tensor | Mapping[Any, Any]
@@ -24,6 +25,16 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
             yield from tensors_in(inner)
     elif isinstance(value, Tensor):
         yield value
+
+
+def strided_parts(tensor: Tensor) -> tuple[Tensor, ...]:
+    """The dense tensors that make up a tensor: itself, or the indices and values of a sparse one."""
+    if tensor.layout == torch.sparse_coo:
+        tensor = tensor.coalesce()
+        return tensor.indices(), tensor.values()
+    if tensor.layout == torch.sparse_csr:
+        return tensor.crow_indices(), tensor.col_indices(), tensor.values()
+    return (tensor,)
 
 
 def rows_of(value: Nested, index: Tensor) -> Any:

@@ -165,7 +165,7 @@ def test_a_varying_channel_count_has_no_joint_field():
         input_fields(binding, FIELDS)
 
 
-# --- bound models --------------------------------------------------------------------------------------------------------
+# --- bound models ----------------------------------------
 
 
 class Mean(nn.Module):

@@ -65,7 +65,7 @@ def bound(model, taps, layouts=None):
     return Bound(model, bind(type(model).forward, {"x": Field()}), taps, layouts)
 
 
-# --- layouts -----------------------------------------------------------------------------------------------------------
+# --- layouts ----------------------------------------
 
 
 def test_core_layouts_are_found_by_name_and_know_their_axes():
@@ -116,7 +116,7 @@ def test_a_missing_role_lists_the_taps():
         Specs(features={"b": Spec(VECTOR, (1,)), "a": Spec(VECTOR, (1,))}).feature("hint", "the student")
 
 
-# --- paths -------------------------------------------------------------------------------------------------------------
+# --- paths ----------------------------------------
 
 
 def test_a_path_reaches_into_tuples_and_dicts():
@@ -210,7 +210,7 @@ def test_taps_that_are_not_kept_are_not_collected():
     assert taps.roles == {"a", "b"}
 
 
-# --- in-place operations -------------------------------------------------------------------------------------------------
+# --- in-place operations ----------------------------------------
 
 
 def in_place_net():
@@ -290,7 +290,7 @@ def test_a_copy_taps_its_own_modules():
     assert not torch.equal(student(batch_of(x)).features["pre"], torch.full((6, 4), 2.0))
 
 
-# --- layouts of taps -----------------------------------------------------------------------------------------------------
+# --- layouts of taps ----------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Data cards: what a data set is, where it comes from, and what one may do with it.
 
-A card is a Markdown file: YAML front matter, checked against `Card`, and prose under `HEADINGS`. It stands in `data_cards/`
-at the top of the source tree and, in a wheel, in `data_cards/` of the package that registers the data set; its file name
-is the last part of the data set's name (`graph/cora` -> `cora.md`).
+A card is a Markdown file: YAML front matter, checked against `Card`, and prose under `HEADINGS`. It stands in
+`data_cards/` at the top of the source tree and, in a wheel, in `data_cards/` of the package that registers the data
+set; its file name is the last part of the data set's name (`graph/cora` -> `cora.md`).
 """
 
 from __future__ import annotations
@@ -139,7 +139,8 @@ def card_text(name: str) -> str:
         file = folder / f"{stem}.md"
         if file.is_file() and f"\nname: {entry.name}\n" in (text := file.read_text(encoding="utf-8")):
             return text
-    raise DataError(f"data set {entry.name} of {entry.distribution} {entry.version} has no data card {FOLDER}/{stem}.md")
+    owner = f"{entry.distribution} {entry.version}"
+    raise DataError(f"data set {entry.name} of {owner} has no data card {FOLDER}/{stem}.md")
 
 
 def _folders(package: str) -> Iterator[Path]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mmkd.data.fields import Field
 from mmkd.errors import DataError
-from mmkd.nested import map_tensors, rows_of, tensors_in
+from mmkd.nested import map_tensors, rows_of, strided_parts, tensors_in
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,8 @@ class Dataset:
             raise DataError(f"data set {type(self).__name__}: sample fields differ in rows: {rows}")
         for name, value in values.items():
             for tensor in tensors_in(value):
-                if tensor.is_floating_point() and not self.fields[name].target and not torch.isfinite(tensor).all():
+                held = strided_parts(tensor)[-1]
+                if held.is_floating_point() and not self.fields[name].target and not torch.isfinite(held).all():
                     raise DataError(f"data set {type(self).__name__}: field '{name}' holds NaN or infinite values")
 
     def __len__(self) -> int:
@@ -160,7 +161,8 @@ class Dataset:
             for name in sorted(values):
                 for tensor in tensors_in(values[name]):
                     digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-                    digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+                    for part in strided_parts(tensor.detach()):
+                        digest.update(part.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
 

@@ -17,7 +17,7 @@ from mmkd.binding import Binding, Bound, parameter_count
 from mmkd.data.fields import Field
 from mmkd.data.views import Batch
 from mmkd.deployment.bundle import Bundle, check_place, write_bundle
-from mmkd.deployment.runtime import MODEL, Student
+from mmkd.deployment.runtime import MODEL, Student, conform
 from mmkd.deployment.verify import check_ports, compare
 from mmkd.errors import BindingError, DataError, LayoutError, MmkdError
 from mmkd.estimators import Estimator
@@ -79,6 +79,8 @@ def export(
     rows = _Rows(model.binding, batch, fields, owner)
     say = _speaker(model, tuple(task.outputs), owner)
     outputs = say(rows.parameters)
+    conform(rows.inputs, rows.declared)
+    _check_classes(task.describe(), outputs, owner)
 
     if isinstance(model, Estimator):
         proto = graph.graft(
@@ -109,7 +111,6 @@ def export(
         "data_licence": data_licence,
         "extra": dict(extra or {}),
     }
-    _check_classes(manifest, owner)
     student = Student(manifest, data, threads=1)
     check_ports(student)
     manifest["parity"] = _parity(student, say, rows, tolerance)
@@ -276,7 +277,7 @@ def _speaker(model: Bound | Estimator, wanted: tuple[str, ...], owner: str) -> S
 
 
 def _copied(module: nn.Module, owner: str) -> nn.Module:
-    """A float32 copy on the CPU in eval mode. Tracing leaves things behind in a module, so the original is spared it."""
+    """A float32 copy on the CPU in eval mode: tracing leaves things behind in a module, so the original is spared."""
     try:
         return copy.deepcopy(module).to("cpu").float().eval()
     except RuntimeError as error:
@@ -300,10 +301,9 @@ def _described(model: Bound | Estimator) -> dict[str, Any]:
     return {"kind": "module", "class": type(model.module).__name__, "parameters": parameter_count(model.module)}
 
 
-def _check_classes(manifest: Mapping[str, Any], owner: str) -> None:
-    task = manifest["task"]
+def _check_classes(task: Mapping[str, Any], outputs: Mapping[str, np.ndarray], owner: str) -> None:
     if task.get("decision") == "argmax" and task.get("classes"):
-        scores = manifest["outputs"][task["output"]]["shape"][0]
+        scores = outputs[task["output"]].shape[1]
         if scores != len(task["classes"]):
             raise MmkdError(f"{owner} gives {scores} scores, and the task has {len(task['classes'])} classes")
 

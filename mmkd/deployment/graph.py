@@ -102,7 +102,7 @@ def graft(proto: ModelProto, binding: Binding, inputs: Mapping[str, Tensor], con
         owner: what errors call the estimator.
 
     Raises:
-        BindingError: the graph's inputs are not the estimator's parameters.
+        BindingError: the graph's inputs are not the estimator's parameters, or a constant is nested.
         MmkdError: it lacks an output.
     """
     proto = _copy(proto)
@@ -115,6 +115,8 @@ def graft(proto: ModelProto, binding: Binding, inputs: Mapping[str, Tensor], con
             f" {', '.join(sorted(binding.inputs))}",
             "name the graph's inputs as in `reads`",
         )
+    if nested := [name for name, value in constants.items() if not isinstance(value, Tensor)]:
+        raise BindingError(f"{owner} reads the constant '{nested[0]}', which is no plain tensor")
     types = {value.name: value.type for value in graph.output}
     if missing := [name for name in outputs if name not in types]:
         raise MmkdError(f"{owner}: to_onnx has no output '{missing[0]}' (outputs: {', '.join(types)})")

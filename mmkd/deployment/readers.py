@@ -127,8 +127,8 @@ def read_json(path: Path, fields: Fields) -> dict[str, Any]:
 
 def read_npy(path: Path, fields: Fields) -> dict[str, Any]:
     """The rows of a student that reads one field."""
-    with _readable(path):
-        rows = np.load(path, allow_pickle=False)
+    with _readable(path), open(path, "rb") as file:  # opened here: numpy leaves it open where it is damaged
+        rows = np.load(file, allow_pickle=False)
     if not isinstance(rows, np.ndarray):
         raise DataError(f"{path} is an .npz archive, not an .npy file", "rename it")
     return {_only(path, fields): rows}
@@ -136,8 +136,8 @@ def read_npy(path: Path, fields: Fields) -> dict[str, Any]:
 
 def read_npz(path: Path, fields: Fields) -> dict[str, Any]:
     """An array per field."""
-    with _readable(path):
-        stored = np.load(path, allow_pickle=False)
+    with _readable(path), open(path, "rb") as file:
+        stored = np.load(file, allow_pickle=False)
         if isinstance(stored, np.ndarray):
             raise DataError(f"{path} is an .npy file, not an .npz archive", "rename it")
         with stored:

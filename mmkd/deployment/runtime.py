@@ -135,8 +135,8 @@ def _checked(name: str, value: Any, field: Mapping[str, Any]) -> np.ndarray:
     if field.get("range") is not None:
         low, high = (np.asarray(limit).astype(array.dtype) for limit in field["range"])
         if (outside := (array < low) | (array > high)).any():
-            worst = array[outside][0]
-            raise DataError(f"{name} holds {worst}, out of its range {low} to {high}{_first(outside, batched)}")
+            worst = f"{float(array[outside][0]):.6g}, out of its range {float(low):.6g} to {float(high):.6g}"
+            raise DataError(f"{name} holds {worst}{_first(outside, batched)}")
     return array
 
 

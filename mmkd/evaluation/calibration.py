@@ -62,7 +62,7 @@ def reliability_curve(probabilities: ArrayLike, labels: ArrayLike, bins: int = 1
     p, y = _probabilities(probabilities), _labels(labels, np.shape(probabilities))
     top, correct = p.max(axis=1), p.argmax(axis=1) == y
     edges = np.linspace(0.0, 1.0, bins + 1)
-    index = np.clip(np.searchsorted(edges, top, side="left") - 1, 0, bins - 1)
+    index = np.clip(np.searchsorted(edges, top, side="right") - 1, 0, bins - 1)
     count = np.bincount(index, minlength=bins)
     with np.errstate(invalid="ignore"):
         confidence = np.bincount(index, top, minlength=bins) / count
@@ -170,7 +170,7 @@ def _fidelity(
     values = per_row(s, t).astype(np.float64)
     if labels is None:
         return Fidelity(float(values.mean()), None, None)
-    wrong = s.argmax(axis=1) != _labels(labels, t.shape)
+    wrong = t.argmax(axis=1) != _labels(labels, t.shape)
     return Fidelity(float(values.mean()), float(values[wrong].mean()) if wrong.any() else None, int(wrong.sum()))
 
 

@@ -20,7 +20,7 @@ from mmkd.estimators import Estimator
 from mmkd.layouts import Specs
 from mmkd.methods.base import Method
 from mmkd.recipes import Model, Recipe, SourceTable
-from mmkd.schemes.base import Update
+from mmkd.schemes.base import Scheme, Update
 from mmkd.signals import Signals
 from mmkd.sources.base import Knowledge, Source
 from mmkd.sources.stored import cached
@@ -114,6 +114,16 @@ class Experiment:
                 raise ConfigError(f"{owner} is no class with a forward", 'bind it: inputs = { x = "field" }')
             return bind_names((), self.dataset.fields, table.inputs, owner)
         return bind(component.forward, self.dataset.fields, table.inputs, owner)
+
+    def learners(self, student: Bound, scheme: Scheme, seed: int) -> dict[str, Bound]:
+        """The models that learn under a scheme: the student, and those that the scheme asks for."""
+        models = {"student": student}
+        for number, (name, table) in enumerate(scheme.extra_models().items(), 1):
+            model = self.model(table, seed, "student-init", number, where=f"scheme.{name}")
+            if isinstance(model, Estimator):
+                raise ConfigError(f"scheme.{name}: an estimator cannot learn step by step")
+            models[name] = model
+        return models
 
     def source(self, name: str, table: SourceTable, models: Sequence[Bound], students: Mapping[str, Bound]) -> Source:
         """A source over its trained models."""

@@ -14,8 +14,9 @@ from mmkd.binding import Bound, parameter_count
 from mmkd.estimators import Estimator
 from mmkd.evaluation.arms import EXPLANATIONS, plans
 from mmkd.evaluation.experiment import Experiment
-from mmkd.layouts import Specs
 from mmkd.methods.base import Method
+from mmkd.schemes.base import Parts, Scheme
+from mmkd.sources.base import Source
 from mmkd.training.loader import example
 
 
@@ -34,26 +35,31 @@ def explain(recipe: str | Path | Mapping[str, Any], changes: Sequence[str] = ())
         "fields": {name: declared.manifest() for name, declared in experiment.dataset.fields.items()},
         "rows": len(experiment.dataset),
         "student": _model(student, batch),
+        "learners": {},
         "sources": {},
         "methods": [],
         "arms": {plan.name: EXPLANATIONS.get(plan.name, "source" if plan.source else "further arm") for plan in plans(loaded)},
     }
-    specs: dict[str, Specs] = {}
+    scheme: Scheme = loaded.scheme.factory("schemes", "scheme")()
+    learners = experiment.learners(student, scheme, 0) if isinstance(student, Bound) else {}
+    explained["learners"] = {name: _model(model, batch) for name, model in learners.items() if name != "student"}
+    sources: dict[str, Source] = {}
     for name, table in loaded.sources.items():
         models = [experiment.model(m, 0, "teacher", i, where=f"sources.{name}.model") for i, m in enumerate(table.all_models)]
-        learners = {"student": student} if isinstance(student, Bound) else {}
-        source = experiment.source(name, table, [m for m in models if isinstance(m, Bound)], learners)
-        specs[name] = source.measure(batch)
         explained["sources"][name] = {"use": table.use, "labels": table.labels, "models": [_model(m, batch) for m in models]}
-    if loaded.scheme.use == "mutual" and isinstance(student, Bound):
-        specs.setdefault("teacher", student.measure(batch))
-    if isinstance(student, Estimator):
+        if learners:
+            sources[name] = experiment.source(name, table, [m for m in models if isinstance(m, Bound)], learners)
+    if not learners:
         return explained
-    methods, weights = experiment.methods(loaded, student.measure(batch), specs, 0)
-    for name, method in methods.items():
-        explained["methods"].append({"name": name, "source": method.citation, "weight": str(weights[name]),
-                                     "parameters": parameter_count(method), "reads": {k: sorted(v) for k, v in method.reads.items()},
-                                     "alignment": _alignment(method)})  # fmt: skip
+    update = experiment.updater(loaded, learners, view, 0, experiment.task(), lambda _name, source, _view, _roles: source)
+    updates = {who: part for stage in scheme.stages(Parts(learners, sources, update)) for who, part in stage.updates.items()}
+    for who, part in updates.items():
+        for name, method in part.methods.items():
+            assert isinstance(method, Method)
+            shown = name if len(updates) == 1 else f"{who}/{name}"
+            explained["methods"].append({"name": shown, "source": method.citation, "weight": str(part.weights[name]),
+                                         "parameters": parameter_count(method), "reads": {k: sorted(v) for k, v in method.reads.items()},
+                                         "alignment": _alignment(method)})  # fmt: skip
     return explained
 
 
@@ -91,6 +97,8 @@ def as_text(explained: Mapping[str, Any]) -> str:
         parts = [form.get("kind", "sample"), form.get("dtype", ""), str(list(form.get("shape", []))), form.get("layout", "")]
         lines.append(f"  {name:16} {' '.join(part for part in parts if part)}" + ("   target" if form.get("target") else ""))
     lines += ["", *_model_lines("student", explained["student"])]
+    for name, model in explained["learners"].items():
+        lines += _model_lines(name, model)
     for name, source in explained["sources"].items():
         lines.append(f"source {name}   {source['use']}, labels: {source['labels']}")
         for model in source["models"]:

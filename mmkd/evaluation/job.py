@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mmkd import distributed
 from mmkd.binding import Bound
+from mmkd.components import plain
 from mmkd.data.views import View
 from mmkd.errors import ConfigError, LayoutError, MmkdError, StorageError, TrainingError
 from mmkd.estimators import Estimator
@@ -24,7 +25,7 @@ from mmkd.evaluation.arms import Plan
 from mmkd.evaluation.experiment import Experiment, as_index
 from mmkd.evaluation.scores import collect, eval_batches, is_relational, predictor, score
 from mmkd.files import lock, read_json, storage_errors, write_json
-from mmkd.recipes import Model, Recipe, SourceTable
+from mmkd.recipes import Recipe, SourceTable
 from mmkd.schemes.base import Parts, Scheme, Stage, Update
 from mmkd.schemes.offline import Offline
 from mmkd.sources.base import Source
@@ -76,7 +77,7 @@ class Job:
                 if not self.plan.is_control:
                     raise
                 result = {"status": "not applicable", "reason": error.cause}
-            result = {"arm": self.plan.name, "seed": self.seed, "sealed": self.sealed, "status": "done", **result}
+            result = plain({"arm": self.plan.name, "seed": self.seed, "sealed": self.sealed, "status": "done", **result})
             if distributed.rank() == 0:
                 write_json(path, result)
         return distributed.agree(result)  # type: ignore[no-any-return]
@@ -169,18 +170,13 @@ class Job:
             raise NotApplicableError("the task has no label_smoothing") from error
 
     def _stages(self, student: Bound, view: View, task: Task) -> tuple[dict[str, Bound], list[Stage]]:
-        models = {"student": student}
         if not self.plan.distil:
-            return models, [Stage({"student": Update(["student"], task)}, data="labelled")]
+            return {"student": student}, [Stage({"student": Update(["student"], task)}, data="labelled")]
         scheme: Scheme = self.recipe.scheme.factory("schemes", "scheme")() if not self.plan.control else Offline()
         if self.plan.control and self.recipe.scheme.use != "offline":
             raise NotApplicableError(f"scheme '{self.recipe.scheme.use}' has no frozen source to take knowledge from")
         seed = self.recipe.seed("student", self.seed)
-        for number, (name, table) in enumerate(scheme.extra_models().items(), 1):
-            extra = self.experiment.model(table, seed, "student-init", number, where=f"scheme.{name}")
-            if isinstance(extra, Estimator):
-                raise ConfigError(f"scheme.{name}: an estimator cannot learn step by step")
-            models[name] = extra
+        models = self.experiment.learners(student, scheme, seed)
         sources = self._sources(models)
         update = self.experiment.updater(self.recipe, models, view, seed, task, self._transform)
         return models, scheme.stages(Parts(models, sources, update))

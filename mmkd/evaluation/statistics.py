@@ -387,7 +387,7 @@ def _studentised(standard: Array, resamples: int, generator: np.random.Generator
     """
     units = len(standard)
     distinct, counts = np.unique(standard.round(12), return_counts=True)
-    by_count = len(distinct) <= units
+    by_count = 8 * len(distinct) <= units
     distances = []
     for start in range(0, resamples, step := max(1, _CHUNK // units)):
         size = min(step, resamples - start)

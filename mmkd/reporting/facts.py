@@ -130,15 +130,17 @@ def sentences(result: Result) -> Iterator[tuple[str, str]]:
 
 
 def gap(result: Result) -> str:
-    """How much of the gap to the teacher was closed, with its interval or the reason why there is none; may be empty."""
+    """How much of the gap to the teacher was closed, with its interval or why there is none; empty without a gap."""
     found = result["gap_recovered"]
     if found is None:
         return ""
     if found["value"] is None:
         return f"none: {found['reason']}"
-    low_high = found["interval"]
-    interval = f"[{100 * low_high[0]:.0f}, {100 * low_high[1]:.0f}] %" if low_high else f"no interval: {found['reason']}"
-    return f"{100 * found['value']:.0f} %, {interval}"
+    value = f"{100 * found['value']:.0f} %"
+    if found["interval"] is None:
+        return f"{value}, no interval: {found['reason']}"
+    low, high = found["interval"]
+    return f"{value}, [{100 * low:.0f}, {100 * high:.0f}] %"
 
 
 def key_facts(result: Result) -> dict[str, str]:
@@ -187,7 +189,8 @@ def short(value: float | None, digits: int = 3) -> str:
     """A positive number in three digits with k, M, G, T."""
     if value is None:
         return ABSENT
-    power = min(max(int(math.log10(value) // 3), 0), 4) if value >= 1 else 0
+    value = float(f"{value:.{digits}g}")
+    power = min(int(math.log10(value) / 3 + 1e-9), 4) if value >= 1 else 0
     return f"{value / 1000**power:.{digits}g}{('', ' k', ' M', ' G', ' T')[power]}"
 
 

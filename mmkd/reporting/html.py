@@ -29,6 +29,7 @@ class Cell:
 class Table:
     """A table of the page; the first cell of a row is its heading. `words`: columns of text, aligned left."""
 
+    name: str
     caption: str
     head: list[str]
     rows: list[list[Cell]]
@@ -54,8 +55,13 @@ def write_report(result: Result, path: str | os.PathLike[str], recipe: str | Non
 def render(result: Result, recipe: str = "") -> str:
     """The page as text."""
     result = finite(dict(result))
-    loader = PackageLoader("mmkd.reporting", "")
-    environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    environment = Environment(
+        loader=PackageLoader("mmkd.reporting", ""),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
     environment.filters["code"] = _code
     drawn = plots.all_plots(result)
     return environment.get_template("report.html.j2").render(
@@ -83,7 +89,8 @@ def proof(result: Result) -> Table:
     scale, compared, parts = Scale.of(result), facts.against_alone(result), facts.parts(result)
     head = ["arm", scale.label, *parts]
     if compared:
-        head += ["difference to alone", "95 % over seeds", f"95 % over units ({result['dataset']['unit']})", "p (Holm)", "verdict"]
+        unit = result["dataset"]["unit"]
+        head += ["difference to alone", "95 % over seeds", f"95 % over units ({unit})", "p (Holm)", "verdict"]
     rows = []
     for name, arm in facts.done(result).items():
         row = [Cell(name, arm["explanation"]), Cell(scale.spread(arm))]
@@ -95,7 +102,7 @@ def proof(result: Result) -> Table:
     caption = f"{scale.label}: {what}."
     if compared:
         caption += " Differences are paired by seed and test unit; positive is better."
-    return Table(caption, head, rows, {len(head) - 1} if compared else set())
+    return Table("proof", caption, head, rows, {len(head) - 1} if compared else set())
 
 
 def given(result: Result) -> Table:
@@ -106,7 +113,7 @@ def given(result: Result) -> Table:
         inputs = arm["inputs"]
         seen = [Cell(facts.count(inputs[key])) for key in ("labelled", "unlabelled", "test_inputs")]
         rows.append([Cell(name), *seen, Cell(", ".join(inputs["fields"]) or ABSENT), Cell(facts.steps(arm))])
-    return Table(f"Inputs in training. Budget: {result['budget']}.", head, rows, {4})
+    return Table("given", f"Inputs in training. Budget: {result['budget']}.", head, rows, {4})
 
 
 def costs(result: Result) -> Table:
@@ -126,7 +133,7 @@ def costs(result: Result) -> Table:
     environment = result["environment"]
     where = f"{environment.get('device', 'unknown device')}, {environment.get('threads', '?')} threads"
     caption = f"Cost, measured on {where}. FLOPs count dense products alone; training seconds are the mean over seeds."
-    return Table(caption, head, rows)
+    return Table("costs", caption, head, rows)
 
 
 def controls(result: Result) -> Table | None:
@@ -138,7 +145,8 @@ def controls(result: Result) -> Table | None:
         name = comparison["baseline"]
         rows.append([Cell(name, result["arms"][name]["explanation"]), *_comparison(scale, comparison)])
     head = ["control", "distilled minus control", "95 % over seeds", "95 % over units", "p (Holm)", "distilled is"]
-    return Table("Distilled against its controls: what is left of the gain when something is taken away.", head, rows, {5})
+    caption = "Distilled against its controls: what is lost when something is taken away."
+    return Table("controls", caption, head, rows, {5})
 
 
 def calibration(result: Result) -> Table | None:
@@ -153,15 +161,17 @@ def calibration(result: Result) -> Table | None:
     rows = []
     for name, arm in arms.items():
         of, near = arm["calibration"], arm.get("fidelity", {})
-        row = [name, facts.percent(of["ece"]), facts.percent(of.get("ece_scaled")), *(_three(of.get(k)) for k in ("nll", "nll_scaled", "temperature"))]
+        row = [name, *(facts.percent(of.get(key)) for key in ("ece", "ece_scaled"))]
+        row += [_three(of.get(key)) for key in ("nll", "nll_scaled", "temperature")]
         if faithful:
-            row += [facts.percent(near.get(k)) for k in ("agreement", "agreement_teacher_wrong")]
-            row += [_three(near.get(k)) for k in ("kl", "kl_teacher_wrong")]
+            row += [facts.percent(near.get(key)) for key in ("agreement", "agreement_teacher_wrong")]
+            row += [_three(near.get(key)) for key in ("kl", "kl_teacher_wrong")]
         rows.append([Cell(text) for text in row])
     caption = "Means over seeds. Scaled: after temperature scaling on validation data."
     if faithful:
-        caption += f" Agreement and KL (nats) are with {facts.sources(result)[0]}; where it is wrong, agreement is imitation of mistakes."
-    return Table(caption, head, rows)
+        teacher = facts.sources(result)[0]
+        caption += f" Agreement and KL (nats) are with {teacher}: where it is wrong, to agree is to copy its mistakes."
+    return Table("calibration", caption, head, rows)
 
 
 def metrics(result: Result) -> Table | None:
@@ -178,21 +188,21 @@ def metrics(result: Result) -> Table | None:
             row.append(Cell(scale.spread(arm["valid"]) if "valid" in arm else ABSENT))
         rows.append(row)
     head = ["arm", *names, *([f"validation {scale.label}"] if validated else [])]
-    return Table("Further metrics: mean ± standard deviation over seeds.", head, rows)
+    return Table("metrics", "Further metrics: mean ± standard deviation over seeds.", head, rows)
 
 
-def decided(result: Result) -> dict[str, Any]:
+def decided(result: Result) -> dict[str, Any] | None:
     """The figures that the two paragraphs on the decision name."""
-    comparisons = result["comparisons"]
-    first = next((c for c in comparisons if c["candidate"] == "distilled"), comparisons[0] if comparisons else None)
-    scale = Scale.of(result)
+    if not result["comparisons"]:
+        return None
+    scale, first = Scale.of(result), facts.against_alone(result).get("distilled", result["comparisons"][0])
     return {
         "seeds": len(result["seeds"]),
-        "unit": result["dataset"]["unit"],
-        "units": facts.count(first["n_units"]) if first and first["n_units"] else "",
-        "folds": bool(first and first["folds"]),
-        "family": max((c["family"] for c in comparisons), default=0),
-        "margin": f"{scale.number(first['margin'])}{scale.unit}" if first and first["margin"] else "",
+        "unit": first["unit"],
+        "units": facts.count(first["n_units"]) if first["n_units"] else "",
+        "folds": first["folds"],
+        "family": first["family"] if first["p_adjusted"] is not None else 0,
+        "margin": f"{scale.number(first['margin'])}{scale.unit}" if first["margin"] else "",
         "metric": scale.name,
     }
 
@@ -213,7 +223,8 @@ def _comparison(scale: Scale, found: Any) -> list[Cell]:
 
 def _kind(verdict: str) -> str:
     """The CSS class of a verdict."""
-    return {"better": "good", "worse": "bad", "no difference beyond the margin": "same"}.get(verdict, "open" if verdict else "")
+    kinds = {"": "", "better": "good", "worse": "bad", "no difference beyond the margin": "same"}
+    return kinds.get(verdict, "open")
 
 
 def _code(text: str) -> Markup:

@@ -88,7 +88,7 @@ def test_every_layout_that_has_a_resizer_is_tested():
     assert {adapter.source for adapter in RESIZERS} == set(STUDENT) == set(TEACHER)
 
 
-# --- values ----------------------------------------------------------------------------------------------------------
+# --- values ----------------------------------------
 
 
 def test_pools_are_means():
@@ -144,8 +144,9 @@ def test_a_map_becomes_tokens_row_after_row():
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "count", "grid"), [(8, 8, 49, (7, 7)), (8, 6, 12, (4, 3)), (6, 8, 192, (12, 16)), (8, 13, 375, (15, 25))]
-)  # fmt: skip
+    ("height", "width", "count", "grid"),
+    [(8, 8, 49, (7, 7)), (8, 6, 12, (4, 3)), (6, 8, 192, (12, 16)), (8, 13, 375, (15, 25))],
+)
 def test_a_map_is_resized_to_the_grid_of_the_teachers_tokens(height, width, count, grid):
     student, teacher = Spec(MAP, (2, height, width)), Spec(TOKENS, (count, 7))
     made = MapToTokens(student, teacher)
@@ -165,12 +166,13 @@ def test_a_map_on_the_way_to_another_layout_keeps_its_positions():
     assert MapToTokens(STUDENT[MAP], elsewhere).spec.shape == (48, 5)
 
 
-# --- resize ----------------------------------------------------------------------------------------------------------
+# --- resize ----------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("sizes", "larger", "mode"), [((5,), (8,), "linear"), ((3, 5), (7, 9), "bilinear"), ((2, 3, 4), (5, 6, 7), "trilinear")]
-)  # fmt: skip
+    ("sizes", "larger", "mode"),
+    [((5,), (8,), "linear"), ((3, 5), (7, 9), "bilinear"), ((2, 3, 4), (5, 6, 7), "trilinear")],
+)
 def test_enlarging_is_plain_linear_interpolation(sizes, larger, mode):
     given = torch.randn(2, 3, *sizes, dtype=torch.float64)
     assert torch.allclose(resize(given, larger), F.interpolate(given, larger, mode=mode, align_corners=False))

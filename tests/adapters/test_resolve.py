@@ -141,7 +141,7 @@ def test_an_ambiguous_layout_gives_its_reason():
         align(Spec(None, (5, 6), ambiguity="two readings"), Spec(VECTOR, (7,)))
 
 
-# --- plugins' layouts and ties -----------------------------------------------------------------------------------------
+# --- plugins' layouts and ties ----------------------------------------
 
 
 def test_a_plugins_layout_reaches_the_cores_through_its_own_adapter(register):
@@ -202,7 +202,7 @@ def test_a_broken_plugin_costs_its_own_adapters_and_a_warning(register):
         assert names(align(Spec(POLAR, (5, 3, 4)), Spec(MAP, (5, 1, 1)))) == "Changer"
 
 
-# --- a named adapter ---------------------------------------------------------------------------------------------------
+# --- a named adapter ----------------------------------------
 
 
 def test_a_named_adapter_is_used_even_where_features_agree():

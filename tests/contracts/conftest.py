@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from tests.registry.fakes import install
 
 @pytest.fixture
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str, str], str]]:
-    """`plugin("models", "fake/net", f"{__name__}:Net")` installs a class and gives its name; it is gone after the test.
+    """`plugin("models", "fake/net", f"{__name__}:Net")` installs a class, once, and gives its name; it is gone after.
 
     The ledger of unsealings is the test's own.
     """
@@ -22,10 +21,12 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     root = tmp_path / "plugins"
     root.mkdir()
     monkeypatch.syspath_prepend(root)
-    numbers = itertools.count()
+    known: list[tuple[str, str, str]] = []
 
     def offer(kind: str, name: str, target: str) -> str:
-        install(root, f"fake-{next(numbers)}", {kind: {name: target}})
+        if (kind, name, target) not in known:
+            known.append((kind, name, target))
+            install(root, f"fake-{len(known)}", {kind: {name: target}})
         return name
 
     yield offer

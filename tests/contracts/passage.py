@@ -24,7 +24,7 @@ from mmkd.files import read_json
 TRAINING = {"steps": 12, "batch_size": 16, "lr": 0.01, "log_every": 1, "checkpoint_seconds": 0.0, "evaluate_every": 5}
 
 
-class InterruptedError_(BaseException):
+class Interruption(BaseException):  # noqa: N818 (no error, and nothing may catch it)
     """What a test throws into a run, where a person would press Ctrl-C."""
 
 
@@ -52,7 +52,7 @@ class Watcher:
         if self.here != self.wanted:
             return
         if len(self.steps) == self.after:
-            raise InterruptedError_
+            raise Interruption
         self.steps.append(step)
 
 
@@ -84,6 +84,18 @@ class Passage:
         load_weights(model, self.run.directory / "seeds" / str(seed) / arm / "weights.safetensors")
         return model.eval()
 
+    def teacher(self, seed: int = 0, source: str = "teacher") -> Bound:
+        """The trained model of a source, read from its weights alone."""
+        model = self.experiment.model(self.experiment.recipe.sources[source].all_models[0], seed, "teacher")
+        assert isinstance(model, Bound)
+        load_weights(model, self.run.directory / "seeds" / str(seed) / source / "model0" / "weights.safetensors")
+        return model.eval()
+
+
+def experiment_of(recipe: Mapping[str, Any]) -> Experiment:
+    """A recipe made real, nothing run."""
+    return Experiment(recipes.load(recipe)[0])
+
 
 def bring_through(recipe: Mapping[str, Any], root: Path, *, arm: str = "distilled", after: int = 7) -> Passage:
     """Run a recipe to its end; run it again, interrupt one arm after some steps and resume it; export the student.
@@ -92,7 +104,7 @@ def bring_through(recipe: Mapping[str, Any], root: Path, *, arm: str = "distille
     """
     seed = recipe["seeds"] - 1
     finished = run(recipe, directory=root / "whole")
-    with pytest.raises(InterruptedError_):
+    with pytest.raises(Interruption):
         run(recipe, directory=root / "cut", watcher=Watcher(arm, seed, after))
     resuming = Watcher(arm, seed)
     resumed = run(recipe, directory=root / "cut", watcher=resuming)
@@ -100,7 +112,7 @@ def bring_through(recipe: Mapping[str, Any], root: Path, *, arm: str = "distille
     assert_equal_runs(finished.directory, resumed.directory)
     bundle = export_run(finished.directory, seed=0)
     assert bundle.max_abs_difference <= 1e-5
-    return Passage(finished, Experiment(recipes.load(recipe)[0]), bundle)
+    return Passage(finished, experiment_of(recipe), bundle)
 
 
 def assert_equal_runs(one: Path, other: Path) -> None:

@@ -101,7 +101,8 @@ def test_corrupt(root, server):
     with pytest.raises(DataError) as caught:
         fetch([file], "graph/cora")
     text = line(caught)
-    for part in (str(target), file.sha256, hashlib.sha256(CONTENT["a.bin"][:-1]).hexdigest(), "mmkd data get graph/cora"):
+    found = hashlib.sha256(CONTENT["a.bin"][:-1]).hexdigest()
+    for part in (str(target), file.sha256, found, "mmkd data get graph/cora"):
         assert part in text
     assert target.read_bytes() == CONTENT["a.bin"][:-1]
     assert server.asked == []

@@ -116,8 +116,8 @@ class GRU(nn.Module):
 
 def gru():
     fields = {"imu": Field((2, None), layout="series"), "mask": Field((None,))}
-    mask = (torch.arange(24).reshape(6, 4) % 5 > 0).float()
-    return setup(seeded(GRU), fields, {"imu": draw(6, 2, 4), "mask": mask})
+    mask = (torch.arange(18).reshape(6, 3) % 5 > 0).float()
+    return setup(seeded(GRU), fields, {"imu": draw(6, 2, 3), "mask": mask})
 
 
 class Net(nn.Module):
@@ -214,6 +214,35 @@ class Tree(Estimator):
 
     def load_state(self, state):
         self.nodes = dict(state)
+
+
+class Shift(Estimator):
+    """Adds a constant of the data set to its input; its graph has names that fields have too."""
+
+    reads = ("x", "prior")
+
+    def fit(self, inputs, labels, signals, valid, query, *, seed): ...
+
+    def predict(self, inputs):
+        return {"logits": inputs["x"] + inputs["prior"]}
+
+    def to_onnx(self):
+        def port(name, *shape):
+            return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+        nodes = [helper.make_node("Add", ["x", "prior"], ["a"]), helper.make_node("Identity", ["a"], ["logits"])]
+        ports = [port("x", "n", 3), port("prior", 3)], [port("logits", "n", 3), port("a", "n", 3)]
+        return helper.make_model(helper.make_graph(nodes, "shift", *ports), ir_version=10,
+                                 opset_imports=[helper.make_opsetid("", 20)])  # fmt: skip
+
+
+def shift():
+    fields = {"a": Field((3,)), "x": Field((3,), kind="constant"), "label": LABEL}
+    samples = {"a": draw(5, 3), "label": torch.zeros(5, dtype=torch.long)}
+    made = Setup(Shift({}, {}), Dataset(fields, samples, constants={"x": torch.tensor([1.0, 2.0, 3.0])}),
+                 Classification(fields))  # fmt: skip
+    made.model.binding = bind_names(Shift.reads, fields, {"x": "a", "prior": "x"})
+    return made
 
 
 def tree(inputs=None, rows=500):

@@ -32,6 +32,7 @@ class TestExpectedCalibrationError:
         assert np.isnan(curve.accuracy[0])
         assert curve.confidence[1] == pytest.approx((1 + 0.55 + 0.8) / 3)
         assert curve.accuracy[1] == pytest.approx(2 / 3)
+        np.testing.assert_array_equal(cal.reliability_curve([[0.5, 0.5]], [0], bins=2).count, [1, 0])  # upper edge
 
     def test_is_small_where_calibrated_and_large_where_sure_of_too_much(self):
         logits, labels = sampled(0, n=20_000)

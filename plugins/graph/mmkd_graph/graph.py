@@ -68,8 +68,8 @@ def undirected(adjacency: sparse.csr_array) -> sparse.csr_array:
 def nearest_neighbours(points: NDArray[np.int64], count: int) -> sparse.csr_array:
     """The undirected graph that ties each point to its `count` nearest others.
 
-    Squared distances of integer points are exact, and of points equally far the one with the smaller id is nearer, so the
-    graph is the same on every machine.
+    Squared distances of integer points are exact, and of points equally far the one with the smaller id is nearer, so
+    the graph is the same on every machine.
 
     Arguments:
         points: integer coordinates, `[N, D]`.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,9 +25,9 @@ Weighting = Callable[[Int[Tensor, "2 E"], int], Messages]
 
 
 def mean_of_both(edge_index: Int[Tensor, "2 E"], nodes: int) -> Messages:
-    """GraphSAGE's `gcn` aggregator, as DGL computes it on a graph that has a self loop at every node, which is GLNN's input:
-    (sum over in-neighbours, the self loop among them, + self) / (in-degree, the self loop among it, + 1).
+    """GraphSAGE's `gcn` aggregator, as DGL computes it on GLNN's graphs, which have a self loop at every node.
 
+    (sum over in-neighbours, the self loop among them, + self) / (in-degree, the self loop among it, + 1).
     So with d in-neighbours each of them weighs 1 / (d + 2) and the node itself 2 / (d + 2).
     """
     (source, target), own = edge_index, torch.arange(nodes, device=edge_index.device)
@@ -51,9 +52,9 @@ def _counted(target: Int[Tensor, " M"], nodes: int) -> Float[Tensor, " N"]:
 def propagate(x: Float[Tensor, "N C"], edge_index: Int[Tensor, "2 E"], weighting: Weighting) -> Float[Tensor, "N C"]:
     """Sum the messages at every node.
 
-    The matrix is kept as long as `edge_index` lives and is built anew when a torch operation changes it in place (writes
-    past torch, through a NumPy view, go unnoticed). While a program is traced for export or compilation the same sum is
-    traced as `scatter`. Half precision is summed in float32.
+    The matrix is kept as long as `edge_index` lives and is built anew when a torch operation changes it in place
+    (writes past torch, through a NumPy view, go unnoticed). While a program is traced for export or compilation the
+    same sum is traced as `scatter`. Half precision is summed in float32.
 
     Arguments:
         x: a row per node.
@@ -104,32 +105,37 @@ def _matrices(edge_index: Tensor, nodes: int, weighting: Weighting, dtype: torch
     reference, version, made = _kept.get(place, (None, 0, {}))
     if reference is None or reference() is not edge_index or version != edge_index._version:
         made = {}
-        forget = weakref.ref(edge_index, lambda gone: _kept.pop(place) if _kept[place][0] is gone else None)
-        _kept[place] = forget, edge_index._version, made
+        _kept[place] = weakref.ref(edge_index, partial(_forget, _kept, place)), edge_index._version, made
     key = (nodes, weighting, dtype)
     if key not in made:
         made[key] = _build(edge_index, nodes, weighting, dtype)
     return made[key]
 
 
-@torch.no_grad()
+def _forget(kept: dict[int, Any], place: int, gone: weakref.ref[Tensor]) -> None:
+    """Drop the matrices of an `edge_index` that died; its place may be another's by now."""
+    if place in kept and kept[place][0] is gone:
+        del kept[place]
+
+
 def _build(edge_index: Tensor, nodes: int, weighting: Weighting, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     if edge_index.dim() != 2 or len(edge_index) != 2 or edge_index.is_floating_point():
-        raise DataError(f"edge_index has shape {tuple(edge_index.shape)} and type {edge_index.dtype}, not integers [2, E]")
+        form = f"shape {tuple(edge_index.shape)} and type {edge_index.dtype}"
+        raise DataError(f"edge_index has {form}, not integers [2, E]")
     if edge_index.numel() and not 0 <= int(edge_index.min()) <= int(edge_index.max()) < nodes:
         raise DataError(f"edge_index names nodes {int(edge_index.min())} to {int(edge_index.max())} of {nodes}")
-    source, target, weight = weighting(edge_index, nodes)
-    with torch.inference_mode(False):
+    with torch.inference_mode(False), torch.no_grad():  # what is kept must be of use to training, whoever asks first
+        source, target, weight = weighting(edge_index, nodes)
         return _csr(target, source, weight, nodes, dtype), _csr(source, target, weight, nodes, dtype)
 
 
 def _csr(row: Tensor, column: Tensor, value: Tensor, size: int, dtype: torch.dtype) -> Tensor:
-    entries = torch.sparse_coo_tensor(torch.stack([row, column]), value, (size, size), check_invariants=False).coalesce()
+    indices = torch.stack([row, column])
+    entries = torch.sparse_coo_tensor(indices, value, (size, size), check_invariants=False).coalesce()
     rows, columns = entries.indices()
     start = torch.zeros(size + 1, dtype=torch.int64, device=row.device)
     torch.cumsum(rows.bincount(minlength=size), 0, out=start[1:])
-    small = len(rows) < 2**31  # MKL and cuSPARSE work on 32-bit indices
-    index = torch.int32 if small else torch.int64
+    index = torch.int32 if len(rows) < 2**31 else torch.int64  # MKL and cuSPARSE work on 32-bit indices
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
         return torch.sparse_csr_tensor(

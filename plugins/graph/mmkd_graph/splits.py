@@ -1,4 +1,4 @@
-"""Splits of the nodes of one graph: the published procedures, and the two settings that graph distillation is judged in."""
+"""Splits of the nodes of one graph: the CPF procedure, and the two settings that graph distillation is judged in."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ HELD_OUT = 0.2
 def per_class(labels: Rows, seed: int, labelled: int, valid: int) -> tuple[Rows, Rows, Rows]:
     """The CPF split: so many rows of each class to train on, so many to select on, all others to test on.
 
-    The draws are those of Shchur et al. 2018 ("Pitfalls of Graph Neural Network Evaluation", arXiv 1811.05868), which CPF
-    and GLNN use: one `numpy.random.RandomState(seed)`; for class 0, 1, ... `choice(ids of the class in rising order,
-    labelled, replace=False)`; then for class 0, 1, ... the same for validation among the ids that are left.
+    The draws are those of Shchur et al. 2018 ("Pitfalls of Graph Neural Network Evaluation", arXiv 1811.05868), which
+    CPF and GLNN use: one `numpy.random.RandomState(seed)`; for class 0, 1, ... `choice(ids of the class in rising
+    order, labelled, replace=False)`; then for class 0, 1, ... the same for validation among the ids that are left.
 
     Arguments:
         labels: class of every row, `[N]`.
@@ -39,7 +39,7 @@ def per_class(labels: Rows, seed: int, labelled: int, valid: int) -> tuple[Rows,
     random = np.random.RandomState(seed)
     classes = range(int(labels.max()) + 1)
     sizes = np.bincount(labels)
-    if (small := int(sizes.argmin())) >= 0 and sizes[small] < labelled + valid:
+    if sizes[small := int(sizes.argmin())] < labelled + valid:
         raise DataError(
             f"class {small} has {sizes[small]} nodes, too few for {labelled} labelled and {valid} validation ones",
             "lower labels_per_class or valid_per_class",
@@ -62,8 +62,8 @@ def in_setting(setting: Setting, labelled: Rows, valid: Rows, test: Rows, rows: 
     """A split in one of the two settings of GLNN (Zhang et al., ICLR 2022, arXiv 2110.08727).
 
     `transductive`: every row's inputs and edges are seen in training, the test rows' included; test part `test`.
-    `production`: a fifth of the test rows is held out with its edges; test parts `tran` (seen) and `ind` (held out). As in
-    GLNN the held-out ones are the first fifth, rounded down, of `torch.randperm` seeded with `seed`.
+    `production`: a fifth of the test rows is held out with its edges; test parts `tran` (seen) and `ind` (held out). As
+    in GLNN the held-out ones are the first fifth, rounded down, of `torch.randperm` seeded with `seed`.
 
     Arguments:
         setting: which one.

@@ -1,24 +1,9 @@
-"""Small graphs for every test, and real data where this machine has them."""
+"""Small graphs for every test."""
 
 import numpy as np
 import pytest
 import torch
 from scipy import sparse
-
-from mmkd.data.root import find
-
-
-@pytest.fixture
-def real():
-    """A function that gives the place of a real file, or skips the test."""
-
-    def place(path):
-        found = find(path)
-        if found is None:
-            pytest.skip(f"needs the real {path}: point MMKD_DATA at a folder that holds it")
-        return found
-
-    return place
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from mmkd_graph.splits import Rows, Setting, in_setting
 class NodeData(Dataset):
     """The nodes of one graph, to be classified.
 
-    Fields: `x` `[N, F]`, one row per node; `edge_index` `[2, E]`, (source, target) of every edge in both directions, no self
-    loops; `label`.
+    Fields: `x` `[N, F]`, one row per node; `edge_index` `[2, E]`, (source, target) of every edge in both directions, no
+    self loops; `label`.
 
     Subclasses give `parts`, and `files` where they are read from disk.
 
@@ -51,7 +51,7 @@ class NodeData(Dataset):
 
     @classmethod
     def files(cls, **config: Any) -> tuple[RemoteFile, ...]:
-        """The files that a data set of this configuration reads; none where it is embedded."""
+        """The files that this configuration reads (of any, where none is given); none where it is embedded."""
         return ()
 
     @classmethod

@@ -22,8 +22,9 @@ CLASSES = (  # of Planetoid's label columns, whose files name none
     "Rule_Learning",
 )
 
-_GNN_BENCHMARK = "https://raw.githubusercontent.com/shchur/gnn-benchmark/1e72912a0810cdf27ae54fd589a3b43358a2b161/data/npz"
-_PLANETOID = "https://raw.githubusercontent.com/kimiyoung/planetoid/af6abf468a772cc055bec88c52e4d6f51b7c37e3/data"
+_GITHUB = "https://raw.githubusercontent.com"
+_GNN_BENCHMARK = f"{_GITHUB}/shchur/gnn-benchmark/1e72912a0810cdf27ae54fd589a3b43358a2b161/data/npz"
+_PLANETOID = f"{_GITHUB}/kimiyoung/planetoid/af6abf468a772cc055bec88c52e4d6f51b7c37e3/data"
 _SHA256 = {
     "cora.npz": "068e22d90c3849b4057dfb05851741428992af058efcd4e7ebb4186f3d581de2",
     "x": "23cfa55d91c6f624233f5eb7b6e3f141f1bd2b2ae39608a63cf5d084bb27baab",
@@ -43,9 +44,9 @@ class Cora(NodeData):
     """Cora: 1,433 binary words per paper, citations, 7 topics.
 
     Arguments:
-        split: `cpf`: the largest connected component (2,485 nodes, 5,069 edges); each seed draws 20 nodes per class to train
-            and 30 to select on, all others are for testing, as in CPF and GLNN. `planetoid`: all 2,708 nodes (5,278 edges)
-            with the one public split of 140, 500 and 1,000, whatever the seed.
+        split: `cpf`: the largest connected component (2,485 nodes, 5,069 edges); each seed draws 20 nodes per class to
+            train and 30 to select on, all others are for testing, as in CPF and GLNN. `planetoid`: all 2,708 nodes
+            (5,278 edges) with the one public split of 140, 500 and 1,000, whatever the seed.
         setting: `transductive`, or `production` with a fifth of the test nodes held out.
     """
 
@@ -66,10 +67,11 @@ class Cora(NodeData):
         return self._public or per_class(self.samples["label"].numpy(), seed, LABELLED, VALID)
 
     @classmethod
-    def files(cls, *, split: Procedure = "cpf", **config: Any) -> tuple[RemoteFile, ...]:
-        if split == "cpf":
-            return (RemoteFile(f"{_GNN_BENCHMARK}/cora.npz", _SHA256["cora.npz"], "gnn_benchmark_npz/cora.npz"),)
-        return tuple(
+    def files(cls, *, split: Procedure | None = None, **config: Any) -> tuple[RemoteFile, ...]:
+        """The files of one kind of split, or of both."""
+        npz = RemoteFile(f"{_GNN_BENCHMARK}/cora.npz", _SHA256["cora.npz"], "gnn_benchmark_npz/cora.npz")
+        raw = (
             RemoteFile(f"{_PLANETOID}/ind.cora.{part}", _SHA256[part], f"planetoid/cora/raw/ind.cora.{part}")
             for part in PARTS
         )
+        return {"cpf": (npz,), "planetoid": tuple(raw)}[split] if split else (npz, *raw)

@@ -1,4 +1,4 @@
-"""`graph/digits-knn`: scikit-learn's handwritten digits and who looks like whom. Embedded: there is nothing to download."""
+"""`graph/digits-knn`: scikit-learn's handwritten digits and who looks like whom. Embedded: no download."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ GREY_LEVELS = 16
 class DigitsKNN(NodeData):
     """1,797 digits of 8x8 pixels; the graph ties each to the digits nearest in pixel space. 10 classes.
 
-    The neighbour graph is made of the pixels of all nodes, test nodes included, and of no label. The pixels are fixed, so
-    in the production setting a visible node may have lost a place among its nearest to a node that is hidden.
+    The neighbour graph is made of the pixels of all nodes, test nodes included, and of no label. The pixels are fixed,
+    so in the production setting a visible node may have lost a place among its nearest to a node that is hidden.
 
     Arguments:
         setting: `transductive`, or `production` with a fifth of the test nodes held out.

@@ -1,9 +1,9 @@
 """Plain values out of a pickle that is never loaded.
 
 The files of Planetoid are pickles, and loading a pickle runs whatever it says. This reads one as data instead: the
-standard library's disassembler turns the bytes into opcodes, and an interpreter of the few opcodes that numbers, strings,
-containers, NumPy arrays and SciPy matrices need rebuilds those. Names of classes and functions stay names; nothing is
-imported or called for the file's sake, and any other opcode or name ends the reading.
+standard library's disassembler turns the bytes into opcodes, and an interpreter of the few opcodes that numbers,
+strings, containers, NumPy arrays and SciPy matrices need rebuilds those. Names of classes and functions stay names;
+nothing is imported or called for the file's sake, and any other opcode or name ends the reading.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-_LITERALS = frozenset(
-    "BININT BININT1 BININT2 INT LONG LONG1 BINFLOAT FLOAT BINSTRING SHORT_BINSTRING BINUNICODE SHORT_BINUNICODE"
-    " BINBYTES SHORT_BINBYTES".split()
-)
+_NUMBERS = ("BININT", "BININT1", "BININT2", "INT", "LONG", "LONG1", "BINFLOAT", "FLOAT")
+_STRINGS = ("BINSTRING", "SHORT_BINSTRING", "BINUNICODE", "SHORT_BINUNICODE", "BINBYTES", "SHORT_BINBYTES")
+_LITERALS = frozenset((*_NUMBERS, *_STRINGS))
 _EMPTY = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple}
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _PUT = frozenset(("PUT", "BINPUT", "LONG_BINPUT"))
@@ -85,6 +84,8 @@ def _interpret(data: bytes) -> Any:
         del stack[start:]
         return values
 
+    opcode: pickletools.OpcodeInfo
+    argument: Any
     for opcode, argument, _ in pickletools.genops(data):
         code = opcode.name
         if code in _LITERALS:
@@ -160,9 +161,10 @@ def _array(made: _Made) -> Any:
 def _dtype(made: _Made) -> np.dtype[Any]:
     if _of_type(made, _Made).name != _DTYPE:
         raise UnreadablePickleError("it has an array without a dtype")
-    code, order = made.arguments[0], made.state[1] if made.state else "|"
+    order: Any = made.state[1] if made.state else "|"
+    code = made.arguments[0]
     if not (isinstance(code, str) and code[:1] in _KINDS and code[1:].isdecimal() and order in ("<", ">", "|", "=")):
-        raise UnreadablePickleError(f"it has an array of `{code}`, not of numbers")
+        raise UnreadablePickleError(f"it has an array of {code!r}, not of numbers")
     return np.dtype(code).newbyteorder(order)
 
 

@@ -20,8 +20,8 @@ def read_npz(path: Path) -> Graph:
     """Read adjacency, features, labels and, where they are plain strings, class names. Nothing is unpickled.
 
     Arguments:
-        path: a file with the arrays `adj_*` and `attr_*` (parts of a CSR matrix: data, indices, indptr, shape), `labels`
-            and perhaps `class_names`; others are not read.
+        path: a file with the arrays `adj_*` and `attr_*` (parts of a CSR matrix: data, indices, indptr, shape),
+            `labels` and perhaps `class_names`; others are not read.
 
     Raises:
         DataError: the file is absent, truncated, damaged, of another layout, or contradicts itself.

@@ -22,8 +22,8 @@ def read_planetoid(files: Mapping[str, Path]) -> tuple[Graph, tuple[Rows, Rows, 
     """The graph and its public split.
 
     `allx` and `ally` hold the first nodes, `tx` and `ty` the test nodes in the order of `test.index`, `graph` the
-    neighbours of each node. The public split trains on the first nodes (as many as `y` has), selects on the next 500 and
-    tests on `test.index`.
+    neighbours of each node. The public split trains on the first nodes (as many as `y` has), selects on the next 500
+    and tests on `test.index`.
 
     Arguments:
         files: where each of `PARTS` is.
@@ -65,7 +65,8 @@ def _values(path: Path) -> Any:
     try:
         return read_arrays(path.read_bytes())
     except (OSError, UnreadablePickleError) as error:
-        raise DataError(f"{path} cannot be read as a Planetoid file: {error}", "get it again from its source") from error
+        way_out = "get it again from its source"
+        raise DataError(f"{path} cannot be read as a Planetoid file: {error}", way_out) from error
 
 
 def _index(path: Path) -> Rows:

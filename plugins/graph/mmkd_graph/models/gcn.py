@@ -16,8 +16,8 @@ from mmkd_graph.propagation import symmetric
 class GCN(GraphNetwork):
     """Kipf and Welling 2017, arXiv 1609.02907: each layer sums over neighbours and self with symmetric weights.
 
-    As there, dropout precedes every layer, the first included, and weights are Xavier-uniform. The paper's Cora setting is
-    hidden 16, dropout 0.5.
+    As there, dropout precedes every layer, the first included, and weights are Xavier-uniform. The paper's Cora setting
+    is hidden 16, dropout 0.5.
 
     `forward(x [N, F], edge_index [2, E])` gives logits `[N, K]`; the tap `penultimate` is the last hidden layer.
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import pairwise
+
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -56,7 +59,7 @@ class GraphNetwork(nn.Module):
         last = len(widths) - 2
         self.layers = nn.ModuleList(
             GraphConvolution(before, after, weighting, gain=gain, activation=nn.ReLU() if place < last else None)
-            for place, (before, after) in enumerate(zip(widths, widths[1:], strict=False))
+            for place, (before, after) in enumerate(pairwise(widths))
         )
         self.dropouts = nn.ModuleList(nn.Dropout(input_dropout if place == 0 else dropout) for place in range(last + 1))
         self.taps = {"penultimate": f"layers.{last - 1}"} if last else {}
@@ -68,10 +71,11 @@ class GraphNetwork(nn.Module):
         return x
 
 
-def widths(inputs: dict[str, Field], outputs: OutputSpec, hidden: int, layers: int, owner: str) -> list[int]:
+def widths(inputs: Mapping[str, Field], outputs: OutputSpec, hidden: int, layers: int, owner: str) -> list[int]:
     """Channels from a network's input to its logits. Raises `ConfigError` where it is bound to other forms."""
-    if (features := inputs["x"].shape[-1:]) == () or features[0] is None or len(inputs["x"].shape) != 1:
-        raise ConfigError(f"{owner} reads `x` as one vector per node, not as {inputs['x'].shape}")
-    if set(outputs) != {"logits"} or len(outputs["logits"]) != 1:
+    features, logits = inputs["x"].shape, outputs.get("logits", ())
+    if len(features) != 1 or features[0] is None:
+        raise ConfigError(f"{owner} reads `x` as one vector per node, not as {features}")
+    if len(outputs) != 1 or len(logits) != 1 or logits[0] is None:
         raise ConfigError(f"{owner} gives `logits`, one value per class, and the task wants {dict(outputs)}")
-    return [features[0], *[hidden] * (layers - 1), outputs["logits"][0]]
+    return [features[0], *[hidden] * (layers - 1), logits[0]]

@@ -17,8 +17,8 @@ from mmkd_graph.propagation import mean_of_both
 class SAGE(GraphNetwork):
     """GraphSAGE with the `gcn` aggregator on a graph with self loops, so a node counts twice in its own mean.
 
-    Hamilton et al. 2017, arXiv 1706.02216, in the form that GLNN (Zhang et al. 2022, arXiv 2110.08727) takes from DGL: ReLU
-    and dropout between layers, Xavier-uniform weights with ReLU's gain. All neighbours are used, none sampled.
+    Hamilton et al. 2017, arXiv 1706.02216, in the form that GLNN (Zhang et al. 2022, arXiv 2110.08727) takes from DGL:
+    ReLU and dropout between layers, Xavier-uniform weights with ReLU's gain. All neighbours are used, none sampled.
 
     `forward(x [N, F], edge_index [2, E])` gives logits `[N, K]`; the tap `penultimate` is the last hidden layer.
 
