@@ -194,9 +194,13 @@ class Bound(nn.Module):
         self.layouts = {**getattr(module, "layouts", {}), **(layouts or {})}
 
     def forward(self, batch: Batch) -> Signals:
-        with self.taps.record() as features:
-            raw = Signals.of(self.module(**self.binding.gather(batch)))
-        signals = Signals(raw.outputs, features)
+        inputs = self.binding.gather(batch)
+        if self.taps.paths:
+            with self.taps.record() as features:
+                outputs = self.module(**inputs)
+        else:
+            features, outputs = {}, self.module(**inputs)
+        signals = Signals.of(outputs, features)
         if not self.binding.relational:
             return signals
         rows = len(batch.view.dataset)

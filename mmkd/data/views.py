@@ -40,6 +40,7 @@ class View:
         self.hidden = hidden if hidden is not None else torch.empty(0, dtype=torch.long)
         self._mask = torch.zeros(len(dataset), dtype=torch.bool, device=rows.device)
         self._mask[labelled.to(rows.device)] = True
+        self.all_labelled = bool(self._mask.all())  # then no batch has to ask
         self.extra: dict[str, Any] = {}
 
     @property
@@ -71,7 +72,7 @@ class View:
         """
         samples = dict(samples if samples is not None else (read or self.dataset.read)(index))
         labelled = self._mask[index]
-        if not bool(labelled.all()):
+        if not (self.all_labelled or bool(labelled.all())):
             for name, declared in self.fields.items():
                 if declared.target and name in samples:
                     samples[name] = map_tensors(lambda target: blank(target, labelled), samples[name])

@@ -62,7 +62,7 @@ def reliability_curve(probabilities: ArrayLike, labels: ArrayLike, bins: int = 1
     p, y = _probabilities(probabilities), _labels(labels, np.shape(probabilities))
     top, correct = p.max(axis=1), p.argmax(axis=1) == y
     edges = np.linspace(0.0, 1.0, bins + 1)
-    index = np.clip(np.searchsorted(edges, top, side="right") - 1, 0, bins - 1)
+    index = np.clip(np.searchsorted(edges, top, side="left") - 1, 0, bins - 1)
     count = np.bincount(index, minlength=bins)
     with np.errstate(invalid="ignore"):
         confidence = np.bincount(index, top, minlength=bins) / count

@@ -18,7 +18,7 @@ from mmkd import distributed
 from mmkd.binding import Bound
 from mmkd.components import plain
 from mmkd.data.views import View
-from mmkd.errors import ConfigError, LayoutError, MmkdError, StorageError, TrainingError
+from mmkd.errors import BindingError, ConfigError, LayoutError, MmkdError, StorageError, TrainingError
 from mmkd.estimators import Estimator
 from mmkd.evaluation import cost
 from mmkd.evaluation.arms import Plan
@@ -73,7 +73,7 @@ class Job:
         with lock(self.directory) if distributed.rank() == 0 else nullcontext():
             try:
                 result = self._source() if self.plan.source else self._student()
-            except (NotApplicableError, LayoutError, ConfigError) as error:
+            except (NotApplicableError, LayoutError, BindingError, ConfigError) as error:
                 if not self.plan.is_control:
                     raise
                 result = {"status": "not applicable", "reason": error.cause}
@@ -203,21 +203,23 @@ class Job:
         return Live(_knowledge(self.experiment, [alone]))
 
     def _restricted(self, name: str, table: SourceTable) -> SourceTable:
-        """The source with its model bound to the student's fields."""
+        """The source with its model bound to the student's fields: a parameter keeps those that it reads of them, else
+        reads what the student's parameter of that name does."""
         if len(table.all_models) != 1:
             raise NotApplicableError(f"source '{name}' is not one model")
         model = table.all_models[0]
         student = self.recipe.student
-        reads = self.experiment.binding(student.factory("models", "student"), student, "student").fields
+        own = self.experiment.binding(student.factory("models", "student"), student, "student")
+        reads = own.fields
         full = self.experiment.binding(model.factory("models", name), model, name)
         if set(full.fields) <= set(reads):
             raise NotApplicableError(f"source '{name}' reads no field that the student lacks")
         if len(full.inputs) == 1:
-            inputs: dict[str, Any] = {next(iter(full.inputs)): list(reads) if len(reads) > 1 else reads[0]}
-        elif all(set(fields) & set(reads) for fields in full.inputs.values()):
-            inputs = {parameter: [f for f in fields if f in reads] for parameter, fields in full.inputs.items()}
+            inputs = {next(iter(full.inputs)): list(reads)}
         else:
-            lacking = [parameter for parameter, fields in full.inputs.items() if not set(fields) & set(reads)]
+            inputs = {parameter: [f for f in fields if f in reads] or list(own.inputs.get(parameter, ()))
+                      for parameter, fields in full.inputs.items()}  # fmt: skip
+        if lacking := [parameter for parameter, fields in inputs.items() if not fields]:
             raise NotApplicableError(f"source '{name}' cannot run without {', '.join(lacking)}, which the student does not read")
         return table.model_copy(update={"model": model.model_copy(update={"inputs": inputs}), "models": []})
 

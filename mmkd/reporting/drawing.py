@@ -126,7 +126,7 @@ def brief(name: str) -> str:
 
 def off_scale(result: Result, sizes: Mapping[str, float]) -> set[str]:
     """Controls that went so far off (by `sizes`) that drawing them would flatten all the rest."""
-    middle = sorted(sizes.values())[len(sizes) // 2]
+    middle = sorted(sizes.values())[(len(sizes) - 1) // 2]
     far = 2.5 * max([middle, *(size for arm, size in sizes.items() if not result["arms"][arm]["control"])])
     return {arm for arm, size in sizes.items() if size > far}
 

@@ -69,7 +69,7 @@ def _intervals(result: Result, name: str, title: str, compared: Mapping[str, Any
         axes.set_xlabel(f"gain{unit} (better →)")
         handles = [Line2D([], [], color=INK, **line) for line in (_SEEDS, _UNITS)]
         figure.legend(handles, ["over seeds", "over test units"], loc="outside lower center", ncols=2)
-        caption = "Means with 95 % intervals: thick over seeds, dashed over test units. A verdict needs both off 0."
+        caption = "95 % intervals: thick over seeds, dashed over test units. A verdict needs both to leave out 0."
         if margin:
             caption += f" Grey: the margin of ±{scale.number(margin)}{scale.unit} that does not matter."
         return drawing.finish(figure, name, f"{title}: {'; '.join(said)}.", caption + (_OFF_SCALE if off else ""))

@@ -30,10 +30,12 @@ class Live(Source):
             raise ConfigError(f"gradients = '{gradients}' is not known", "none or inputs")
         self.model = freeze(knowledge.models[0])
         self.gradients = gradients
+        self._parts = list(self.model.modules())
         self.relational = self.model.binding.relational
 
     def signals(self, batch: Batch, student: Signals | None, call: Call | None) -> Signals:
-        self.model.eval()  # a caller's own `train()` on the teacher must not reach its BatchNorm
+        if any(part.training for part in self._parts):  # a caller's own `train()` must not reach its BatchNorm
+            self.model.eval()
         if self.gradients == "inputs":
             return self.model(batch)
         with torch.no_grad():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -187,7 +188,7 @@ class Trainer:
         loss = losses["loss"]
         if not isinstance(loss, Tensor) or not loss.requires_grad:
             raise ConfigError(f"update '{name}' has nothing to learn", "give the task a weight, or add a method")
-        if not torch.isfinite(loss.detach()):
+        if not math.isfinite(loss.item()):
             raise TrainingError(_not_finite("loss", step, losses, batch), "lower the learning rate, or look at these rows")
         self.scaler.scale(loss).backward()
         gradients = [p.grad for p in parameters if p.grad is not None]
@@ -196,7 +197,7 @@ class Trainer:
         if self.scaler.is_enabled():
             return self._scaled_step(optimiser, parameters, losses, step, batch)
         norm = gradient_norm(gradients)
-        if not torch.isfinite(norm):
+        if not math.isfinite(norm.item()):
             raise TrainingError(_not_finite("gradient", step, losses, batch), "lower the learning rate, or set clip_norm")
         if self.settings.clip_norm:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.settings.clip_norm, norm)

@@ -44,7 +44,7 @@ class Order:
         """Global row ids of one step for this process, `[B]`."""
         epoch, place = divmod(step, self.steps_per_epoch)
         index = self._permuted("rows", self.rows, epoch)[place * self.size : (place + 1) * self.size]
-        parts = [index[self.rank :: self.world]]
+        parts = [index[self.rank :: self.world] if self.world > 1 else index]
         if self.extra:
             first = step * self.extra
             parts.append(torch.cat([self._cycled(i) for i in range(first, first + self.extra)])[self.rank :: self.world])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from tests.registry.fakes import install
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str, str], str]]:
     """`plugin("models", "fake/net", f"{__name__}:Net")` installs a class, once, and gives its name; it is gone after.
 
-    The ledger of unsealings is the test's own.
+    The ledger of unsealings is the test's own, and nobody waits for the disk.
     """
     monkeypatch.setenv("MMKD_STATE", str(tmp_path / "state"))
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     root = tmp_path / "plugins"
     root.mkdir()
     monkeypatch.syspath_prepend(root)

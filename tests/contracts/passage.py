@@ -29,31 +29,32 @@ class Interruption(BaseException):  # noqa: N818 (no error, and nothing may catc
 
 
 class Watcher:
-    """Notes the steps of one arm and seed, and interrupts the run after some of them.
+    """Notes the steps of one arm in seed 0, and interrupts the run there.
 
     Arguments:
-        arm, seed: whose steps.
-        after: how many; None: it only looks on.
+        arm: whose steps.
+        after: how many of them; None: at the end of the arm.
     """
 
-    def __init__(self, arm: str, seed: int, after: int | None = None) -> None:
-        self.wanted, self.after = (arm, seed), after
-        self.here: tuple[str, int] | None = None
+    def __init__(self, arm: str, after: int | None = None) -> None:
+        self.arm, self.after = arm, after
+        self.here = ""
         self.steps: list[int] = []
 
     def begin(self, jobs: int, done: int) -> None: ...
 
     def started(self, arm: str, seed: int) -> None:
-        self.here = (arm, seed)
-
-    def finished(self, arm: str, seed: int, result: Mapping[str, Any]) -> None: ...
+        self.here = arm
 
     def stepped(self, step: int, steps: int, losses: Mapping[str, float]) -> None:
-        if self.here != self.wanted:
-            return
-        if len(self.steps) == self.after:
+        if self.here == self.arm:
+            if len(self.steps) == self.after:
+                raise Interruption
+            self.steps.append(step)
+
+    def finished(self, arm: str, seed: int, result: Mapping[str, Any]) -> None:
+        if arm == self.arm:
             raise Interruption
-        self.steps.append(step)
 
 
 @dataclass
@@ -102,34 +103,36 @@ def bring_through(recipe: Mapping[str, Any], root: Path, *, arm: str = "distille
 
     Weights, records and logged losses of both runs are bit-equal, and the resumed arm did not start anew.
     """
-    seed = recipe["seeds"] - 1
     finished = run(recipe, directory=root / "whole")
-    with pytest.raises(Interruption):
-        run(recipe, directory=root / "cut", watcher=Watcher(arm, seed, after))
-    resuming = Watcher(arm, seed)
-    resumed = run(recipe, directory=root / "cut", watcher=resuming)
-    assert resuming.steps[0] == after
-    assert_equal_runs(finished.directory, resumed.directory)
+    interrupting, resuming = Watcher(arm, after), Watcher(arm)
+    for watcher in (interrupting, resuming):
+        with pytest.raises(Interruption):
+            run(recipe, directory=root / "cut", watcher=watcher)
+    steps = finished.result["arms"][arm]["cost"]["steps"][0]
+    assert interrupting.steps + resuming.steps == list(range(steps))
+    assert_equal_files(finished.directory / "seeds" / "0" / arm, root / "cut" / "seeds" / "0" / arm)
     bundle = export_run(finished.directory, seed=0)
     assert bundle.max_abs_difference <= 1e-5
     return Passage(finished, experiment_of(recipe), bundle)
 
 
-def assert_equal_runs(one: Path, other: Path) -> None:
-    """Every file of weights, records and losses of two runs is the same to the bit."""
-    seen = 0
-    for path in sorted((one / "seeds").rglob("*")):
-        twin = other / path.relative_to(one)
-        if path.suffix == ".safetensors" and "checkpoints" not in path.parts:
+def assert_equal_files(one: Path, other: Path) -> None:
+    """Weights, records and logged losses of two arms are the same to the bit."""
+    kinds = set()
+    for path in sorted(one.rglob("*")):
+        twin, kind = other / path.relative_to(one), path.suffix
+        if "checkpoints" in path.parts or kind not in (".safetensors", ".npz", ".jsonl"):
+            continue
+        kinds.add(kind)
+        if kind == ".safetensors":
             assert_equal_tensors(load_file(path), load_file(twin), path)
-            seen += 1
-        elif path.suffix == ".npz":
+        elif kind == ".npz":
             mine, theirs = load_records(path), load_records(twin)
             assert mine.keys() == theirs.keys()
             assert all(np.array_equal(mine[name], theirs[name], equal_nan=True) for name in mine), path
-        elif path.name == "metrics.jsonl":
+        else:
             assert path.read_text() == twin.read_text(), path
-    assert seen
+    assert kinds == {".safetensors", ".npz", ".jsonl"}
 
 
 def assert_equal_tensors(one: Mapping[str, Tensor], other: Mapping[str, Tensor], where: object) -> None:

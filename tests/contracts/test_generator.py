@@ -1,4 +1,4 @@
-"""A generator and a student in alternating updates: the student follows the teacher where the generator leads them apart."""
+"""A generator and a student in alternating updates: one seeks where student and teacher differ, the other gives way."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class DataFree(Scheme):
 # --- its passage ------------------------------------------------------------------------------------------------------
 
 
-def recipe(plugin, **source):
+def recipe(plugin):
     here = f"{__name__}:"
     generator = {"use": plugin("models", "fake/generator", here + "Generator"), "noise": 5}
     return {
@@ -84,7 +84,7 @@ def recipe(plugin, **source):
         "dataset": {"use": plugin("datasets", "fake/blobs", here + "Blobs")},
         "task": {"use": "classification"},
         "student": {"use": "mlp", "hidden": 8, "norm": "batch"},
-        "sources": {"teacher": {"model": {"use": "mlp", "hidden": 12, "norm": "batch"}, "gradients": "inputs", **source}},
+        "sources": {"teacher": {"model": {"use": "mlp", "hidden": 12, "norm": "batch"}, "gradients": "inputs"}},
         "scheme": {"use": plugin("schemes", "fake/data-free", here + "DataFree"), "generator": generator},
         "training": {**TRAINING, "weight_decay": 0.01, "clip_norm": 1.0},
     }
@@ -158,11 +158,12 @@ def test_no_answer_to_another_question_is_passed_off_as_the_teachers(plugin, tmp
     batch = view.batch(view.rows[:8])
     stored = cached(teacher, view, set(), tmp_path, {})
     assert stored is not teacher
-    assert torch.allclose(stored.signals(batch, None, None).logits, teacher.signals(batch, None, None).logits, atol=1e-6)
+    both = [source.signals(batch, None, None).logits for source in (stored, teacher)]
+    assert torch.allclose(*both, atol=1e-6)
     stage.updates["student"].sources["teacher"] = stored
     with pytest.raises(DataError, match="whose 'x' is not the data set's; set cache = false"):
         stage.updates["student"](batch, lambda b, m: models[m](b), 0)
-    assert stored.signals(batch.replace(other=batch["x"]), None, None).logits.shape == (8, 3)  # it was not asked of that
+    assert stored.signals(batch.replace(other=batch["x"]), None, None).logits.shape == (8, 3)  # of no concern to it
     relational = copy.copy(teacher.model.binding)
     object.__setattr__(relational, "relational", True)
     with pytest.raises(BindingError, match="'x' is replaced in some"):

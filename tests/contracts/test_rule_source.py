@@ -35,9 +35,9 @@ class Reviews(Dataset):
 
 
 class ButRule(Source):
-    """q(y|x) ~ p(y|x) exp(-strength (1 - r)) with the truth r = (1 + p(y|B)) / 2 of the rule "A but B means what B does".
+    """q(y|x) ~ p(y|x) exp(-strength (1 - r)) with r = (1 + p(y|B)) / 2, the truth of "A but B means what B means".
 
-    Hu et al. 2016, arXiv 1603.06318, equations 4 and 5; p is the student at this moment.
+    Hu et al. 2016, arXiv 1603.06318, equation 4 and section 4.1; p is the student at this moment.
     """
 
     per_row = False
