@@ -41,7 +41,7 @@ class Moons(Dataset):
         super().__init__(fields, {"near": near, "far": far, "label": label}, groups=groups,
                          unit="subject" if subjects > 1 else "sample")  # fmt: skip
         if broken:
-            self.samples["near"][3] = float("nan")
+            self.samples["near"][self.split(0).unlabelled[0]] = float("nan")
 
     def split(self, seed: int) -> Split:
         rows: Tensor = torch.randperm(ROWS, generator=torch.Generator().manual_seed(seed))

@@ -70,14 +70,11 @@ def test_a_second_process_in_the_same_run_directory(moons, capsys):
     run(recipe(seeds=1), directory="run")
     before = Path("run/result.json").read_bytes()
     code = f"from mmkd.files import lock\nimport time\nwith lock({str(Path('run').resolve())!r}):\n    print('held', flush=True)\n    time.sleep(60)"
-    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
-    try:
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         status, line = complain(capsys, "run", write(recipe(seeds=1)), "--out", "run")
-    finally:
         holder.kill()
-        holder.wait()
     assert status == 4
     assert str(holder.pid) in line
     assert Path("run/result.json").read_bytes() == before

@@ -16,7 +16,7 @@ from torch import nn
 
 from mmkd.binding import Bound, bind
 from mmkd.data import Dataset, Field, View
-from mmkd.distributed import gather_rows, rank, world_size
+from mmkd.distributed import gather_rows, rank, world_size, wrap
 from mmkd.methods.attention_transfer import AttentionTransfer
 from mmkd.methods.fitnets import FitNets
 from mmkd.methods.rkd import RKD
@@ -69,15 +69,9 @@ def step_of(name):
     return Step({"student": student}, {"main": update}), view
 
 
-def ddp(step):
-    from torch.nn.parallel import DistributedDataParallel
-
-    return DistributedDataParallel(step, find_unused_parameters=True)
-
-
-def gradients(step, batch, wrap=None):
-    """Gradients of one step, averaged over processes: by what `wrap` makes of it, else here."""
-    wrapped = wrap(step) if wrap else step
+def gradients(step, batch, wrapper=None):
+    """Gradients of one step, averaged over processes: by what `wrapper` makes of it, else here."""
+    wrapped = wrapper(step) if wrapper else step
     wrapped(batch)["loss"].backward()
     found = {name: parameter.grad for name, parameter in step.named_parameters() if parameter.grad is not None}
     if world_size() > 1 and wrapped is step:
@@ -95,7 +89,7 @@ def process(number, folder, wrapped):
     results = {"world": (world_size(), rank())}
     for name in METHODS:
         step, view = step_of(name)
-        results[name] = gradients(step, view.batch(mine), ddp if wrapped else None)
+        results[name] = gradients(step, view.batch(mine), wrap if wrapped else None)
     results["contrastive"] = contrastive(mine)
     results["gathered"] = gather_rows(torch.full((2, 3, 1), float(number)).transpose(0, 1))
     results["integers"] = gather_rows(torch.tensor([number]))

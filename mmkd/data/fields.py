@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 OutputSpec = Mapping[str, tuple[int | None, ...]]
-"""Names and per-sample shapes of the outputs that a task wants from a model, e.g. `{"logits": (7,)}`; `None`: varies."""
+"""Names and per-sample shapes of the outputs that a task wants, e.g. `{"logits": (7,)}`; a size `None` varies."""
 
 
 @dataclass(frozen=True)

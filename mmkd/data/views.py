@@ -18,7 +18,6 @@ from mmkd.data.fields import Field
 from mmkd.errors import BindingError
 from mmkd.nested import map_tensors
 
-
 Read = Callable[[Tensor], Mapping[str, Any]]
 """Gives the sample fields of rows by their ids."""
 

@@ -80,7 +80,7 @@ def export(
     say = _speaker(model, tuple(task.outputs), owner)
     outputs = say(rows.parameters)
     conform(rows.inputs, rows.declared)
-    _check_classes(task.describe(), outputs, owner)
+    _check_outputs(task.describe(), outputs, rows.count, owner)
 
     if isinstance(model, Estimator):
         proto = graph.graft(
@@ -301,7 +301,11 @@ def _described(model: Bound | Estimator) -> dict[str, Any]:
     return {"kind": "module", "class": type(model.module).__name__, "parameters": parameter_count(model.module)}
 
 
-def _check_classes(task: Mapping[str, Any], outputs: Mapping[str, np.ndarray], owner: str) -> None:
+def _check_outputs(task: Mapping[str, Any], outputs: Mapping[str, np.ndarray], rows: int, owner: str) -> None:
+    for name, value in outputs.items():
+        if value.shape[:1] != (rows,):
+            raise MmkdError(f"{owner} gives an output '{name}' of shape {list(value.shape)} for a batch of {rows}",
+                            "let its first axis be that of the rows, also for a single one")  # fmt: skip
     if task.get("decision") == "argmax" and task.get("classes"):
         scores = outputs[task["output"]].shape[1]
         if scores != len(task["classes"]):

@@ -136,6 +136,7 @@ def assemble(evidence: Evidence, *, extended: bool, environment: Mapping[str, An
         "evaluated": evidence.part,
         "unsealings": unsealings,
         "budget": recipe.evaluation.budget,
+        "extended": extended,
         "arms": {plan.name: _arm(evidence, plan) for plan in evidence.plans},
         "comparisons": [comparison.to_json() for comparison in comparisons],
         "attribution": [comparison.to_json() for comparison in attribution],
@@ -235,14 +236,14 @@ def statements(comparisons: Sequence[Comparison], attribution: Sequence[Comparis
             continue
         survives = control in alone and alone[control].verdict == "better"
         better = than[control].verdict == "better"
-        change = f" ({control} {100 * alone[control].difference:+.1f} against alone)" if control in alone else ""
+        change = f" ({_difference(alone[control])} against alone)" if control in alone else ""
         said.append((if_better if better else if_survives if survives else otherwise) + change + ".")
     if "labelled-only" in than and "labelled-only" in alone:
         vanished = than["labelled-only"].verdict == "better" and alone["labelled-only"].verdict != "better"
         said.append(
             ("The gain vanishes with soft labels on the labelled samples only: it comes from the teacher's answers on unlabelled samples"
              if vanished else "The gain does not vanish with soft labels on the labelled samples only")
-            + f" (labelled-only {100 * alone['labelled-only'].difference:+.1f} against alone)."
+            + f" ({_difference(alone['labelled-only'])} against alone)."
         )  # fmt: skip
     return said
 
@@ -299,6 +300,10 @@ def _warnings(evidence: Evidence, result: Mapping[str, Any]) -> list[str]:
     if result["budget"] == "published":
         warnings.append("The budget is the paper's own and not matched between arms.")
     return warnings
+
+
+def _difference(comparison: Comparison) -> str:
+    return f"{comparison.candidate} {comparison.difference:+.3f} {comparison.metric}"
 
 
 def _summary(values: Sequence[float]) -> dict[str, Any]:

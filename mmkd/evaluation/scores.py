@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from mmkd.binding import Bound
 from mmkd.data.datasets import LazyDataset
 from mmkd.data.views import Batch, View
+from mmkd.errors import DataError
 from mmkd.estimators import Estimator
 from mmkd.signals import Signals
 from mmkd.sources.base import Source
@@ -50,10 +51,24 @@ def collect(task: Task, call: Predictor, batches: Iterable[Batch]) -> Records:
     parts: dict[str, list[np.ndarray]] = {}
     with torch.no_grad():
         for batch in batches:
-            kept = task.record(task.predict(call, batch), batch)
+            said = task.predict(call, batch)
+            _refuse_nan(said, batch)
+            kept = task.record(said, batch)
             for name, value in {**kept, "index": batch.index}.items():
                 parts.setdefault(name, []).append(_array(value))
     return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def _refuse_nan(said: Mapping[str, Any], batch: Batch) -> None:
+    """Say which rows gave no number before any metric quietly takes them in."""
+    for name, value in said.items():
+        if isinstance(value, torch.Tensor) and value.is_floating_point() and not torch.isfinite(value).all():
+            if len(value) != len(batch.index):
+                raise DataError(f"evaluation gave a non-finite '{name}'")
+            bad = batch.index[~torch.isfinite(value.reshape(len(value), -1)).all(1)].tolist()
+            more = f" and {len(bad) - 8} more" if len(bad) > 8 else ""
+            raise DataError(f"evaluation gave a non-finite '{name}' for rows {', '.join(map(str, bad[:8]))}{more}",
+                            "look at these rows' inputs, or at the training that led there")  # fmt: skip
 
 
 def score(task: Task, records: Records, groups: np.ndarray | None) -> float:

@@ -33,7 +33,7 @@ class MLP(nn.Module):
         layouts: vector.
 
     Raises:
-        ConfigError: a number out of range, or a field that it cannot read.
+        ConfigError: a number out of range, a field that it cannot read, or an output that it cannot give.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class MLP(nn.Module):
         if not outputs:
             raise ConfigError("mlp: there is no output to give")
         self.width = _width(inputs)
-        self.outputs = {name: tuple(shape) for name, shape in outputs.items()}
+        self.outputs = {name: _fixed(shape, f"output '{name}'") for name, shape in outputs.items()}
         widths = [self.width, *[hidden] * (layers - 1)]
         self.hidden = nn.ModuleList(
             nn.Sequential(nn.Linear(before, after), NORMS[norm](after), nn.ReLU()) for before, after in pairwise(widths)
@@ -93,7 +93,12 @@ def _width(inputs: Mapping[str, Field]) -> int:
         raise ConfigError(f"mlp: '{name}' is a {declared.kind}, not a field with one row per sample")
     if not declared.dtype.startswith(("float", "bfloat")):
         raise ConfigError(f"mlp: '{name}' is {declared.dtype}, not floating point", "encode it in the data set")
-    sizes = [size for size in declared.shape if size is not None]
-    if len(sizes) < len(declared.shape):
-        raise ConfigError(f"mlp: '{name}' has samples of varying shape {list(declared.shape)}")
-    return math.prod(sizes)
+    return math.prod(_fixed(declared.shape, f"field '{name}'"))
+
+
+def _fixed(shape: tuple[int | None, ...], what: str) -> tuple[int, ...]:
+    """The shape, known to be the same for every sample."""
+    sizes = tuple(size for size in shape if size is not None)
+    if len(sizes) < len(shape):
+        raise ConfigError(f"mlp: {what} has samples of varying shape {list(shape)}")
+    return sizes

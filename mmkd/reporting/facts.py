@@ -116,7 +116,8 @@ def is_extended(result: Result) -> bool:
 def sentences(result: Result) -> Iterator[tuple[str, str]]:
     """What was shown: (verdict, sentence). The verdict is empty for sentences that are no verdict against `alone`."""
     if not result["statements"]:
-        yield "", "No arm is compared with `alone`, so there is nothing to decide."
+        what = "No arm but controls is" if result["comparisons"] else "No arm is"
+        yield "", f"{what} compared with `alone`, so there is nothing to say of distillation."
     waiting = [c for c in result["comparisons"] if not result["arms"][c["candidate"]]["control"]]
     for said in result["statements"]:
         comparison = next((c for c in waiting if c["reason"] == said), None)

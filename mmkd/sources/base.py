@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmkd.binding import Bound
 from mmkd.data.datasets import Dataset
+from mmkd.data.fields import OutputSpec
 from mmkd.data.views import Batch
 from mmkd.layouts import Spec, Specs
 from mmkd.signals import Signals
@@ -36,7 +37,7 @@ class Knowledge:
     dataset: Dataset
     models: Sequence[Bound] = ()
     students: Mapping[str, Bound] = field(default_factory=dict)
-    outputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    outputs: OutputSpec = field(default_factory=dict)
 
 
 class Source:

@@ -1,4 +1,4 @@
-"""Batches of a view in a given order: slices where the data is in memory, a torch DataLoader where it is read lazily."""
+"""Batches of a view in a given order: slices of data in memory, a torch DataLoader where it is read lazily."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def batches(view: View, order: Callable[[int], Tensor], epoch: Callable[[int], i
         for step in range(first, last):
             yield view.batch(order(step))
         return
-    loader = DataLoader(_Steps(dataset, order, epoch, seed), batch_size=None, sampler=range(first, last),
-                        num_workers=workers, persistent_workers=False)  # fmt: skip
+    steps: Any = _Steps(dataset, order, epoch, seed)
+    loader = DataLoader(steps, batch_size=None, sampler=range(first, last), num_workers=workers)
     for step, (index, samples) in zip(range(first, last), loader, strict=True):
         read = partial(_read, dataset, seed, epoch(step), device)
         yield view.batch(index.to(device), read, _moved(samples, device))
@@ -55,7 +55,8 @@ def _moved(samples: Mapping[str, Any], device: torch.device | str) -> dict[str, 
 class _Steps:
     """Maps a step to its collated samples; what a DataLoader worker runs."""
 
-    def __init__(self, dataset: LazyDataset, order: Callable[[int], Tensor], epoch: Callable[[int], int], seed: int) -> None:
+    def __init__(self, dataset: LazyDataset, order: Callable[[int], Tensor], epoch: Callable[[int], int],
+                 seed: int) -> None:  # fmt: skip
         self.dataset, self.order, self.epoch, self.seed = dataset, order, epoch, seed
 
     def __len__(self) -> int:

@@ -25,7 +25,7 @@ from mmkd.training.checkpoints import Checkpoints, flatten_optimiser, restore_op
 from mmkd.training.loader import batches
 from mmkd.training.optimisers import gradient_norm, learning_rate, make_optimiser
 from mmkd.training.order import Order
-from mmkd.training.randomness import StepKeys, forked, set_global
+from mmkd.training.randomness import StepKeys, forked, key, set_global
 from mmkd.training.settings import Training
 from mmkd.training.step import Step, evaluating
 
@@ -146,11 +146,13 @@ class Trainer:
         clock = saved = time.monotonic()
         first, last = self.fitted.steps, self.ends[number]
         parameters = {name: step_module.trained_by(name) for name in stage.updates}
-        for step, batch in enumerate(self._batches(order, first - begin, last - begin), start=first):
-            set_global(keys[step])
+        drawn = self._batches(order, first - begin, last - begin)
+        for step in range(first, last):
             if (step - begin) % order.steps_per_epoch == 0 or self._prepared != number:
-                self._refresh(number, stage, (step - begin) // order.steps_per_epoch)
-                set_global(keys[step])  # the step's own draws are the same whether methods drew before it or not
+                set_global(key(self.seed, "refresh", step))  # the same in every process
+                self._refresh(number, stage, order.epoch(step - begin))
+            batch = next(drawn)  # after the fields that methods add, which are in it
+            set_global(keys[step])
             rate = learning_rate(self.settings, step)
             logged: dict[str, float] = {}
             for name, optimiser in optimisers.items():

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-PURPOSES = ("split", "teacher", "student-init", "order", "augmentation", "dropout", "adapter", "control", "latency")
+PURPOSES = ("split", "teacher", "student-init", "order", "augmentation", "dropout", "adapter", "control", "latency",
+            "refresh")  # fmt: skip  # keys depend on the places: what is new goes to the end
 _BLOCK = 256
 
 

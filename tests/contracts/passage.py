@@ -24,7 +24,7 @@ from mmkd.files import read_json
 TRAINING = {"steps": 12, "batch_size": 16, "lr": 0.01, "log_every": 1, "checkpoint_seconds": 0.0, "evaluate_every": 5}
 
 
-class Interruption(BaseException):  # noqa: N818 (no error, and nothing may catch it)
+class Interruption(BaseException):
     """What a test throws into a run, where a person would press Ctrl-C."""
 
 

@@ -45,7 +45,7 @@ class Library(Dataset):
 class Typed(nn.Module):
     """A sum over both types of edges; its convolution gives a dict."""
 
-    taps = {"penultimate": "conv.paper"}
+    taps = {"penultimate": "conv.paper"}  # noqa: RUF012
 
     class Conv(nn.Module):
         def __init__(self, hidden):

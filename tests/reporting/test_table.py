@@ -57,6 +57,7 @@ def test_an_odd_result_fits_the_width(odd):
     ("case", "words"),
     [
         ("only alone", ["No arm is compared with `alone`"]),
+        ("no students but alone and a control", ["No arm but controls is compared"]),
         ("sealed", ["validation data (sealed run)", "better"]),
         ("one seed", ["no verdict", "one seed", "no interval: one seed shows no spread"]),
         ("few units", ["no verdict: distilled against alone: 5 independent test units"]),

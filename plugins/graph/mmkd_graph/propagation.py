@@ -124,7 +124,7 @@ def _build(edge_index: Tensor, nodes: int, weighting: Weighting, dtype: torch.dt
         raise DataError(f"edge_index has {form}, not integers [2, E]")
     if edge_index.numel() and not 0 <= int(edge_index.min()) <= int(edge_index.max()) < nodes:
         raise DataError(f"edge_index names nodes {int(edge_index.min())} to {int(edge_index.max())} of {nodes}")
-    with torch.inference_mode(False), torch.no_grad():  # what is kept must be of use to training, whoever asks first
+    with torch.no_grad():
         source, target, weight = weighting(edge_index, nodes)
         return _csr(target, source, weight, nodes, dtype), _csr(source, target, weight, nodes, dtype)
 

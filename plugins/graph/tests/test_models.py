@@ -201,8 +201,8 @@ class TestStore:
             torch.testing.assert_close(propagate(x, edges, symmetric), by_hand(x, edges, "symmetric"))
             propagate(x, edge_index, symmetric)
         assert len(propagation._kept) == 1
-        propagate(x, edge_index, symmetric).sum().backward()
-        assert x.grad is not None
+        assert torch.autograd.gradcheck(lambda x: propagate(x, edge_index, symmetric), x)
+        assert torch.autograd.gradgradcheck(lambda x: propagate(x, edge_index, symmetric).square(), x)
 
 
 class TestModels:
