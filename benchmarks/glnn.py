@@ -2,8 +2,8 @@
 
     MMKD_DATA=... python -m benchmarks.glnn --json glnn.json
 
-Accuracy in %, mean and population standard deviation over seeds, as the paper gives them. Weights are chosen on validation
-accuracy; the run directories stay under `runs/benchmarks`.
+Accuracy in %, mean and population standard deviation over seeds, as the paper gives them. Weights are chosen on
+validation accuracy; the run directories stay under `runs/benchmarks`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ def main() -> None:
             spread = "" if sd is None else f"±{sd:.2f}"
             inside = "" if sd is None else (", within 1 sd" if abs(values.mean() - mean) <= sd else ", NOT within 1 sd")
             name = f"Cora {setting}, {arm}" + ("" if part == "test" else f", {part}")
-            rows.append(Row(name, f"{values.mean():.2f}±{values.std():.2f}", "%", f"{mean:.2f}{spread}{inside}", SOURCE))
+            rows.append(
+                Row(name, f"{values.mean():.2f}±{values.std():.2f}", "%", f"{mean:.2f}{spread}{inside}", SOURCE)
+            )
     show(rows, options.json)
 
 

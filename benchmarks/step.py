@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -40,7 +41,7 @@ class Net(nn.Module):
     def __init__(self, hidden: int, layers: int) -> None:
         super().__init__()
         sizes = [WIDTH, *[hidden] * (layers - 1)]
-        body = [part for a, b in zip(sizes, sizes[1:], strict=False) for part in (nn.Linear(a, b), nn.ReLU())]
+        body = [part for a, b in pairwise(sizes) for part in (nn.Linear(a, b), nn.ReLU())]
         self.body = nn.Sequential(*body, nn.Linear(sizes[-1], CLASSES))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -60,8 +61,10 @@ def main() -> None:
 
 def step_rows(x: torch.Tensor, label: torch.Tensor, rounds: int) -> list[Row]:
     """A step with a live teacher, and an epoch with a cached one."""
-    fields = {"x": Field((WIDTH,), layout="vector"),
-              "label": Field((), "int64", target=True, classes=tuple(map(str, range(CLASSES))))}  # fmt: skip
+    fields = {
+        "x": Field((WIDTH,), layout="vector"),
+        "label": Field((), "int64", target=True, classes=tuple(map(str, range(CLASSES)))),
+    }
     dataset = Dataset(fields, {"x": x, "label": label})
     everything = torch.arange(ROWS)
     view = View(dataset, everything, everything)
@@ -79,7 +82,9 @@ def step_rows(x: torch.Tensor, label: torch.Tensor, rounds: int) -> list[Row]:
         method = SoftTargets(specs, {"teacher": specs}, temperature=TEMPERATURE)
         update = Update(["student"], task, 1.0, {"kd": method}, {"kd": 1.0}, {"teacher": source})  # type: ignore[dict-item]
         settings = Training(steps=steps, batch_size=BATCH, optimiser="adam", lr=LEARNING_RATE)
-        return lambda: Trainer({"student": student}, [Stage({"student": update})], view, settings, seed=0).run() and None
+        return lambda: (
+            Trainer({"student": student}, [Stage({"student": update})], view, settings, seed=0).run() and None
+        )
 
     def by_hand(batches: Callable[[], object]) -> Callable[[], None]:
         student = Net(HIDDEN, 3)
@@ -91,7 +96,9 @@ def step_rows(x: torch.Tensor, label: torch.Tensor, rounds: int) -> list[Row]:
                 with torch.no_grad():
                     said = teacher(part)
                 logits = student(part)
-                soft = F.kl_div(F.log_softmax(logits / TEMPERATURE, 1), F.softmax(said / TEMPERATURE, 1), reduction="batchmean")
+                soft = F.kl_div(
+                    F.log_softmax(logits / TEMPERATURE, 1), F.softmax(said / TEMPERATURE, 1), reduction="batchmean"
+                )
                 loss = F.cross_entropy(logits, truth) + TEMPERATURE**2 * soft
                 loss.backward()
                 optimiser.step()
@@ -108,8 +115,16 @@ def step_rows(x: torch.Tensor, label: torch.Tensor, rounds: int) -> list[Row]:
     hand_loader, _ = ratio(by_hand(slices), by_hand(lambda: loader), rounds)
     return [
         Row("hand-written step, live teacher", step_ms / steps, "ms"),
-        Row("our step / hand-written step", step_ratio, "ratio", "<= 1.05; torchdistill 1.10, ModelOpt 1.18", "issue 2"),
-        Row("our epoch, cached teacher, in-memory / DataLoader and live teacher", epoch_ratio, "ratio", "<= 0.55", "issue 2"),
+        Row(
+            "our step / hand-written step", step_ratio, "ratio", "<= 1.05; torchdistill 1.10, ModelOpt 1.18", "issue 2"
+        ),
+        Row(
+            "our epoch, cached teacher, in-memory / DataLoader and live teacher",
+            epoch_ratio,
+            "ratio",
+            "<= 0.55",
+            "issue 2",
+        ),
         Row("of which in-memory slices alone", hand_loader, "ratio"),
     ]
 
@@ -124,8 +139,12 @@ def graph_rows(rounds: int) -> list[Row]:
         edges = torch.cat([edges, edges.flip(0)], 1)
         x = torch.randn(nodes, width, requires_grad=True)
         messages = mean_of_both(edges, nodes)  # made once on both sides
-        value, _ = ratio(lambda x=x, e=edges: propagate(x, e, mean_of_both).sum().backward(),
-                         lambda x=x, m=messages: scatter(x, *m).sum().backward(), rounds, repeats=5)  # fmt: skip
+        value, _ = ratio(
+            lambda x=x, e=edges: propagate(x, e, mean_of_both).sum().backward(),
+            lambda x=x, m=messages: scatter(x, *m).sum().backward(),
+            rounds,
+            repeats=5,
+        )
         rows.append(Row(f"graph product, {nodes} nodes, degree {degree}: CSR / scatter", value, "ratio"))
     return rows
 

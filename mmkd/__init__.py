@@ -28,7 +28,25 @@ _PLACES = {
     "export": "mmkd.deployment.export",
     "run": "mmkd.evaluation.run",
 }
-__all__ = sorted([*_PLACES, "__version__"])
+__all__ = [
+    "Batch",
+    "Bound",
+    "Dataset",
+    "Field",
+    "LazyDataset",
+    "Method",
+    "Signals",
+    "Source",
+    "Split",
+    "Step",
+    "Task",
+    "View",
+    "__version__",
+    "distil",
+    "explain",
+    "export",
+    "run",
+]
 
 if TYPE_CHECKING:
     from mmkd.binding import Bound

@@ -36,12 +36,15 @@ class Factory:
     Raises `RegistryError` for unknown or broken components, `ConfigError` for unknown keys and wrong types.
     """
 
-    def __init__(self, kind: str, table: Mapping[str, Any], *, reserved: frozenset[str] = frozenset(),
-                 where: str = "") -> None:  # fmt: skip
+    def __init__(
+        self, kind: str, table: Mapping[str, Any], *, reserved: frozenset[str] = frozenset(), where: str = ""
+    ) -> None:
         if not isinstance(table, Mapping) or not isinstance(table.get("use"), str):
-            raise ConfigError(f"{where or kind}: expected a table with `use`", f'e.g. {{ use = "name" }}; see `mmkd list {kind}`')
+            raise ConfigError(
+                f"{where or kind}: expected a table with `use`", f'e.g. {{ use = "name" }}; see `mmkd list {kind}`'
+            )
         self.kind, self.use, self.where = kind, str(table["use"]), where or kind
-        self.component = registry.get(kind, self.use)
+        self.component: Any = registry.get(kind, self.use)
         given = {key: value for key, value in table.items() if key != "use" and key not in reserved}
         self.config = validate(configuration(self.component), given, self.where, self.use)
 
@@ -127,10 +130,13 @@ def plain(value: Any, where: str = "") -> Any:
 def configuration(component: Callable[..., Any]) -> type[BaseModel]:
     """The pydantic model of a component's keyword-only parameters; strict, unknown keys forbidden."""
     try:
-        hints = typing.get_type_hints(component.__init__ if isinstance(component, type) else component, include_extras=True)
+        annotated = inspect.getattr_static(component, "__init__") if isinstance(component, type) else component
+        hints = typing.get_type_hints(annotated, include_extras=True)
     except NameError as error:
-        raise RegistryError(f"{component.__qualname__}: its annotations cannot be read ({error})",
-                            "import the annotated types at module level, not under TYPE_CHECKING") from error  # fmt: skip
+        raise RegistryError(
+            f"{component.__qualname__}: its annotations cannot be read ({error})",
+            "import the annotated types at module level, not under TYPE_CHECKING",
+        ) from error
     fields: dict[str, Any] = {}
     for parameter in inspect.signature(component).parameters.values():
         if parameter.kind is parameter.KEYWORD_ONLY:
@@ -152,10 +158,13 @@ def validate(model: type[BaseModel], given: Mapping[str, Any], where: str, use: 
 def _tuples_from_lists(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:
     """TOML has no tuples: a list stands where a tuple is annotated, and a strict check would refuse it."""
     return {
-        key: tuple(value) if isinstance(value, list) and key in model.model_fields
-        and typing.get_origin(model.model_fields[key].annotation) is tuple else value
+        key: tuple(value)
+        if isinstance(value, list)
+        and key in model.model_fields
+        and typing.get_origin(model.model_fields[key].annotation) is tuple
+        else value
         for key, value in given.items()
-    }  # fmt: skip
+    }
 
 
 def config_error(error: ValidationError, where: str, use: str, known: list[str]) -> ConfigError:

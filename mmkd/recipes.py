@@ -21,8 +21,16 @@ from mmkd.errors import ConfigError
 from mmkd.schemes.base import Ramp
 from mmkd.training.settings import Training
 
-Control = Literal["hard-teacher", "shuffled-teacher", "permuted-teacher", "labelled-only", "self-training",
-                  "label-smoothing", "restricted-teacher"]  # fmt: skip
+Control = Literal[
+    "hard-teacher",
+    "shuffled-teacher",
+    "permuted-teacher",
+    "labelled-only",
+    "self-training",
+    "label-smoothing",
+    "restricted-teacher",
+]
+Varied = Literal["split", "teacher", "student"]
 RESERVED_ARMS = {"teacher", "alone", "distilled", "oracle-labels", *get_args(Control)}
 _STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, protected_namespaces=())
 
@@ -84,7 +92,7 @@ class Evaluation(BaseModel):
 
 
 class Arm(BaseModel):
-    """A further arm `[arms.NAME]`: the recipe with these tables in place of its own; `distil = false` uses labels alone."""
+    """A further arm `[arms.NAME]`: the recipe with these tables in place of its own; `distil = false`: labels alone."""
 
     model_config = _STRICT
 
@@ -113,7 +121,7 @@ class Recipe(BaseModel):
     name: str = "recipe"
     about: dict[str, str] = Field(default_factory=dict)
     seeds: int | list[int] = 5
-    vary: list[Literal["split", "teacher", "student"]] = Field(default_factory=lambda: ["split", "teacher", "student"])
+    vary: list[Varied] = ["split", "teacher", "student"]
     dataset: Component
     task: TaskTable
     student: Model
@@ -228,10 +236,12 @@ def to_toml(table: Mapping[str, Any]) -> str:
 def _locate(name: str) -> Path | Traversable:
     if not name.endswith(".toml"):
         place: Any = registry.get("recipes", name)
-        return place  # type: ignore[no-any-return]
+        return place
     path = Path(name)
     if not path.is_file():
-        raise ConfigError(f"there is no recipe file {path}", "give a path that exists, or a name from `mmkd list recipes`")
+        raise ConfigError(
+            f"there is no recipe file {path}", "give a path that exists, or a name from `mmkd list recipes`"
+        )
     return path
 
 

@@ -38,8 +38,12 @@ class Moons(Dataset):
             "label": Field((), "int64", target=True, classes=("a", "b")),
         }
         groups = torch.arange(ROWS) // subjects if subjects > 1 else None
-        super().__init__(fields, {"near": near, "far": far, "label": label}, groups=groups,
-                         unit="subject" if subjects > 1 else "sample")  # fmt: skip
+        super().__init__(
+            fields,
+            {"near": near, "far": far, "label": label},
+            groups=groups,
+            unit="subject" if subjects > 1 else "sample",
+        )
         if broken:
             self.samples["near"][self.split(0).unlabelled[0]] = float("nan")
 
@@ -57,13 +61,16 @@ def recipe(**changes: Any) -> dict[str, Any]:
         "task": {"use": "classification", "weight": 0.5},
         "student": {"use": "mlp", "hidden": 8, "dropout": 0.1, "inputs": {"x": "near"}},
         "sources": {
-            "teacher": {"model": {"use": "mlp", "hidden": 8, "inputs": {"x": ["near", "far"]}}, "training": {"steps": 40, "lr": 0.05}}
+            "teacher": {
+                "model": {"use": "mlp", "hidden": 8, "inputs": {"x": ["near", "far"]}},
+                "training": {"steps": 40, "lr": 0.05},
+            }
         },
         "methods": [{"use": "soft-targets", "temperature": 2.0}],
         "training": {"steps": 30, "batch_size": 32, "lr": 0.02, "log_every": 10},
         "evaluation": {"latency": False},
         **changes,
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture

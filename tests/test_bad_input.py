@@ -57,7 +57,11 @@ def test_unknown_recipe(moons, capsys):
 
 
 def test_nan_in_training_data_names_the_row_and_keeps_finished_arms(moons, capsys):
-    table = recipe(seeds=1, dataset={"use": "moons/moons", "broken": True}, student={"use": "mlp", "hidden": 4, "inputs": {"x": "near"}})
+    table = recipe(
+        seeds=1,
+        dataset={"use": "moons/moons", "broken": True},
+        student={"use": "mlp", "hidden": 4, "inputs": {"x": "near"}},
+    )
     table["sources"]["teacher"]["model"]["inputs"] = {"x": "far"}
     code, line = complain(capsys, "run", write(table), "--out", "run")
     assert code == 5
@@ -69,7 +73,14 @@ def test_nan_in_training_data_names_the_row_and_keeps_finished_arms(moons, capsy
 def test_a_second_process_in_the_same_run_directory(moons, capsys):
     run(recipe(seeds=1), directory="run")
     before = Path("run/result.json").read_bytes()
-    code = f"from mmkd.files import lock\nimport time\nwith lock({str(Path('run').resolve())!r}):\n    print('held', flush=True)\n    time.sleep(60)"
+    lines = [
+        "from mmkd.files import lock",
+        "import time",
+        f"with lock({str(Path('run').resolve())!r}):",
+        "    print('held', flush=True)",
+        "    time.sleep(60)",
+    ]
+    code = "\n".join(lines)
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"

@@ -22,8 +22,16 @@ RECIPE = {
 
 
 class Component:
-    def __init__(self, measured: int, /, *, width: int, rate: float = 0.5, mode: Literal["a", "b"] = "a",
-                 sizes: tuple[int, ...] = (1, 2)) -> None:  # fmt: skip
+    def __init__(
+        self,
+        measured: int,
+        /,
+        *,
+        width: int,
+        rate: float = 0.5,
+        mode: Literal["a", "b"] = "a",
+        sizes: tuple[int, ...] = (1, 2),
+    ) -> None:
         self.measured, self.width, self.rate, self.mode, self.sizes = measured, width, rate, mode, sizes
 
 
@@ -68,7 +76,12 @@ def test_an_integer_is_a_float_and_nothing_else_is_cast():
 def test_nested_tables_become_factories_and_resolve_with_their_defaults():
     config = check({"inner": {"use": "soft-targets", "temperature": 3.0}}, Outer)
     assert isinstance(config["inner"], Factory)
-    assert plain(config)["inner"] == {"use": "soft-targets", "source": "teacher", "temperature": 3.0, "output": "logits"}
+    assert plain(config)["inner"] == {
+        "use": "soft-targets",
+        "source": "teacher",
+        "temperature": 3.0,
+        "output": "logits",
+    }
     with pytest.raises(ConfigError, match="temprature"):
         check({"inner": {"use": "soft-targets", "temprature": 3.0}}, Outer)
     with pytest.raises(RegistryError, match="soft-target"):

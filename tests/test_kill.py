@@ -20,7 +20,14 @@ from tests.moons import moons, recipe
 __all__ = ["moons"]
 RECIPE = recipe(
     seeds=1,
-    training={"steps": 400, "batch_size": 32, "lr": 0.02, "log_every": 5, "evaluate_every": 7, "checkpoint_seconds": 0.01},
+    training={
+        "steps": 400,
+        "batch_size": 32,
+        "lr": 0.02,
+        "log_every": 5,
+        "evaluate_every": 7,
+        "checkpoint_seconds": 0.01,
+    },
 )
 
 
@@ -33,7 +40,9 @@ def kills(wanted: int, first: float, spread: float, seed: int) -> int:
     generator, hit = random.Random(seed), 0
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     while True:
-        process = subprocess.Popen(command("killed"), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            command("killed"), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
         if hit < wanted:
             started = time.monotonic()
             while not Path("killed/seeds/0").exists() and process.poll() is None and time.monotonic() - started < 60:

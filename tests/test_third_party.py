@@ -33,7 +33,7 @@ dependencies = ["mmkd>=0.1"]
 packages = ["mmkd_stranger"]
 """
 
-CODE = '''
+CODE = """
 import numpy as np, torch
 from sklearn.tree import DecisionTreeClassifier
 from torch import nn
@@ -88,7 +88,7 @@ class Cosine(Method):
     def forward(self, student, sources, batch):
         mine, theirs = self.adapter(student.features[self.role]), sources["teacher"].features[self.role]
         return {"cosine": 1 - nn.functional.cosine_similarity(mine, theirs).mean()}
-'''  # fmt: skip
+"""
 
 RECIPE = """
 seeds = 2
@@ -124,13 +124,20 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
     (package / "rings.toml").write_text(RECIPE, encoding="utf-8")
     install = ["install", "-q", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(root / "site")]
     subprocess.run([sys.executable, "-m", "pip", *install, str(root / "source")], check=True, capture_output=True)
-    environment = {**os.environ, "PYTHONPATH": str(root / "site"), "OMP_NUM_THREADS": "1", "MMKD_STATE": str(root / "state")}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(root / "site"),
+        "OMP_NUM_THREADS": "1",
+        "MMKD_STATE": str(root / "state"),
+    }
     return root, environment
 
 
 def mmkd(installed: tuple[Path, dict[str, str]], *arguments: str) -> str:
     root, environment = installed
-    done = subprocess.run([sys.executable, "-m", "mmkd", *arguments], cwd=root, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "mmkd", *arguments], cwd=root, env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -56,4 +56,6 @@ def check(name: str) -> None:
     dataset: Any = Factory("datasets", {"use": name})()
     click.echo(f"{name}: {len(dataset)} rows")
     for field, declared in dataset.fields.items():
-        click.echo(f"  {field}: {declared.kind} {declared.dtype} {list(declared.shape)} {declared.layout or ''}".rstrip())
+        click.echo(
+            f"  {field}: {declared.kind} {declared.dtype} {list(declared.shape)} {declared.layout or ''}".rstrip()
+        )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 
 
-@click.command(epilog="\b\nExamples:\n  mmkd explain graph/glnn\n  mmkd explain my-recipe.toml --set methods.0.use=rkd --json")
+@click.command(
+    epilog="\b\nExamples:\n  mmkd explain graph/glnn\n  mmkd explain my-recipe.toml --set methods.0.use=rkd --json"
+)
 @click.argument("recipe")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a setting first.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -7,7 +7,10 @@ from pathlib import Path
 import click
 
 
-@click.command(epilog="\b\nExamples:\n  mmkd export runs/graph-glnn-1a2b3c4d\n  mmkd export runs/graph-glnn-1a2b3c4d --arm alone --seed 3 --out student")
+@click.command(
+    epilog="\b\nExamples:\n  mmkd export runs/graph-glnn-1a2b3c4d\n"
+    "  mmkd export runs/graph-glnn-1a2b3c4d --arm alone --seed 3 --out student"
+)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--arm", default="distilled", show_default=True, help="Which arm's student.")
 @click.option("--seed", type=int, help="Which seed; default: the one with the best validation score.")

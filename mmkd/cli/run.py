@@ -18,22 +18,40 @@ Examples:
 
 @click.command(epilog=EXAMPLES)
 @click.argument("recipe")
-@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a setting: student.hidden=64, methods.0.weight=2.")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a setting: student.hidden=64, methods.0.weight=2.",
+)
 @click.option("--seeds", type=click.IntRange(min=1), help="How many seeds, in place of the recipe's.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory; one of the same recipe is resumed.")
-@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes for independent arms and seeds.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes for independent arms and seeds."
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ...")
 @click.option("--sealed", is_flag=True, help="Evaluate validation data alone and leave the test data unread.")
 @click.option("--json", "as_json", is_flag=True, help="Print result.json instead of the table.")
-def command(recipe: str, changes: tuple[str, ...], seeds: int | None, out: Path | None, jobs: int, device: str, sealed: bool,
-            as_json: bool) -> int:  # fmt: skip
+def command(
+    recipe: str,
+    changes: tuple[str, ...],
+    seeds: int | None,
+    out: Path | None,
+    jobs: int,
+    device: str,
+    sealed: bool,
+    as_json: bool,
+) -> int:
     """Train every arm of RECIPE (a name or a TOML file) for every seed, and say what the distillation was worth."""
     from mmkd import distributed
     from mmkd.evaluation.run import run
     from mmkd.reporting.progress import Bars
 
     with distributed.process_group(), Bars() as bars:
-        finished = run(recipe, changes, seeds=seeds, directory=out, jobs=jobs, device=device, sealed=sealed, watcher=bars)
+        finished = run(
+            recipe, changes, seeds=seeds, directory=out, jobs=jobs, device=device, sealed=sealed, watcher=bars
+        )
     if not finished.result:  # a torchrun process other than the first
         return 0
     if as_json:

@@ -39,7 +39,7 @@ def _component(kind: str, name: str) -> None:
         return
     if citation := getattr(component, "citation", ""):
         click.echo(f"\nSource: {citation}")
-    fields = configuration(component).model_fields  # type: ignore[arg-type]
+    fields = configuration(component).model_fields
     if fields:
         click.echo("\nSettings:")
     for key, declared in fields.items():

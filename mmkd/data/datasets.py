@@ -1,6 +1,6 @@
 """Data sets: samples, constants and relations, in memory or read lazily; and their splits.
 
-A sample field has one row per sample, a constant is shared, a relation ties rows. Rows keep their global ids everywhere.
+A sample field has one row per sample, a constant is shared, a relation ties rows. Rows keep their global ids.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Split:
 
     Arguments:
         labelled: training rows whose labels may be used.
-        unlabelled: training rows whose inputs alone may be used; may overlap `valid` and `test` in a transductive setting.
+        unlabelled: training rows whose inputs alone may be used; in a transductive setting also `valid` and `test`.
         valid: rows for selection.
         test: named parts of the test rows, e.g. `{"tran": ..., "ind": ...}`; `{"test": ...}` where there is but one.
         hidden: rows that nothing may see during training: views cut their relations and blank their inputs.

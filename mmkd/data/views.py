@@ -101,8 +101,15 @@ class Batch(Mapping[str, Any]):
         replaced: fields whose values are no longer those of the rows: what is stored by row id says nothing of them.
     """
 
-    def __init__(self, index: Tensor, samples: Mapping[str, Any], view: View, labelled: Tensor,
-                 read: Read | None = None, replaced: frozenset[str] = frozenset()) -> None:  # fmt: skip
+    def __init__(
+        self,
+        index: Tensor,
+        samples: Mapping[str, Any],
+        view: View,
+        labelled: Tensor,
+        read: Read | None = None,
+        replaced: frozenset[str] = frozenset(),
+    ) -> None:
         self.index = index
         self.samples = dict(samples)
         self.view = view

@@ -60,8 +60,12 @@ class Bundle:
         return Student.load(self.path, **options)
 
 
-def write_bundle(directory: str | os.PathLike[str], model: bytes, manifest: Mapping[str, Any],
-                 examples: Mapping[str, np.ndarray] | None = None) -> Bundle:  # fmt: skip
+def write_bundle(
+    directory: str | os.PathLike[str],
+    model: bytes,
+    manifest: Mapping[str, Any],
+    examples: Mapping[str, np.ndarray] | None = None,
+) -> Bundle:
     """Write a bundle beside its place and rename it there.
 
     An older bundle in that place is replaced; a kill between the two renames leaves it as `.NAME.*.old` beside.

@@ -304,8 +304,10 @@ def _described(model: Bound | Estimator) -> dict[str, Any]:
 def _check_outputs(task: Mapping[str, Any], outputs: Mapping[str, np.ndarray], rows: int, owner: str) -> None:
     for name, value in outputs.items():
         if value.shape[:1] != (rows,):
-            raise MmkdError(f"{owner} gives an output '{name}' of shape {list(value.shape)} for a batch of {rows}",
-                            "let its first axis be that of the rows, also for a single one")  # fmt: skip
+            raise MmkdError(
+                f"{owner} gives an output '{name}' of shape {list(value.shape)} for a batch of {rows}",
+                "let its first axis be that of the rows, also for a single one",
+            )
     if task.get("decision") == "argmax" and task.get("classes"):
         scores = outputs[task["output"]].shape[1]
         if scores != len(task["classes"]):

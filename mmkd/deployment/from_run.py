@@ -59,9 +59,17 @@ def export_run(run: Path, *, arm: str = "distilled", seed: int | None = None, di
     rows = torch.cat([split.valid, split.train])[:_ROWS]
     view = experiment.view(chosen, "valid").only(rows)
     licence, shareable = _licence(recipe.dataset.use)
-    return export(student, _whole_batch(student, view.batch(rows)), experiment.dataset.fields, task, directory or run / "bundle",
-                  recipe=recipe.name, data_licence=licence, examples=shareable,
-                  extra={"arm": arm, "seed": chosen})  # fmt: skip
+    return export(
+        student,
+        _whole_batch(student, view.batch(rows)),
+        experiment.dataset.fields,
+        task,
+        directory or run / "bundle",
+        recipe=recipe.name,
+        data_licence=licence,
+        examples=shareable,
+        extra={"arm": arm, "seed": chosen},
+    )
 
 
 def _whole_batch(student: Bound | Estimator, batch: Batch) -> Batch:

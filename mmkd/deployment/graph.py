@@ -40,8 +40,14 @@ class FieldsModule(nn.Module):
         outputs: the outputs to return, in order.
     """
 
-    def __init__(self, module: nn.Module, binding: Binding, names: Sequence[str], constants: Mapping[str, Any],
-                 outputs: Sequence[str]) -> None:  # fmt: skip
+    def __init__(
+        self,
+        module: nn.Module,
+        binding: Binding,
+        names: Sequence[str],
+        constants: Mapping[str, Any],
+        outputs: Sequence[str],
+    ) -> None:
         super().__init__()
         self.module = module
         self.binding = replace(binding, relational=False)  # the values at hand are whole already
@@ -75,9 +81,14 @@ def trace(
     try:
         with _quiet():
             program: Any = torch.onnx.export(
-                model, tuple(examples), dynamo=True, verbose=False, external_data=False, opset_version=opset,
+                model,
+                tuple(examples),
+                dynamo=True,
+                verbose=False,
+                external_data=False,
+                opset_version=opset,
                 dynamic_shapes={"inputs": shapes},
-            )  # fmt: skip
+            )
         proto: ModelProto = program.model_proto
     except Exception as error:  # whatever the traced code raises
         raise _untraceable(error, model.names, axes, owner) from error
@@ -88,8 +99,15 @@ def trace(
     return _strip(proto)
 
 
-def graft(proto: ModelProto, binding: Binding, inputs: Mapping[str, Tensor], constants: Mapping[str, Any],
-          axes: Axes, outputs: Sequence[str], owner: str) -> ModelProto:  # fmt: skip
+def graft(
+    proto: ModelProto,
+    binding: Binding,
+    inputs: Mapping[str, Tensor],
+    constants: Mapping[str, Any],
+    axes: Axes,
+    outputs: Sequence[str],
+    owner: str,
+) -> ModelProto:
     """Put fields before an estimator's parameters: the graph's inputs become the fields, its outputs those wanted.
 
     Arguments:

@@ -164,8 +164,14 @@ def _check_header(path: Path, header: Sequence[str], expected: Sequence[str]) ->
             raise DataError(f"{path} {what} column '{found[0]}'{more}", _listed(expected))
 
 
-def _numbers(path: Path, lines: Sequence[Sequence[str]], places: Sequence[int], header: Sequence[str],
-             field: Mapping[str, Any], first: int) -> np.ndarray:  # fmt: skip
+def _numbers(
+    path: Path,
+    lines: Sequence[Sequence[str]],
+    places: Sequence[int],
+    header: Sequence[str],
+    field: Mapping[str, Any],
+    first: int,
+) -> np.ndarray:
     """The cells of one field as an array. Raises `DataError` with line and column of a cell that is no number."""
     parse = float if np.dtype(field["dtype"]).kind == "f" else int
     shape = tuple(field.get("shape", ()))

@@ -177,8 +177,9 @@ class Student:
         rows_at_once: more rows than these are predicted piece by piece; a student that reads a relation takes all.
     """
 
-    def __init__(self, manifest: Mapping[str, Any], model: bytes, *, threads: int | None = None,
-                 rows_at_once: int = 1024) -> None:  # fmt: skip
+    def __init__(
+        self, manifest: Mapping[str, Any], model: bytes, *, threads: int | None = None, rows_at_once: int = 1024
+    ) -> None:
         self.manifest = manifest
         self.fields: Mapping[str, Mapping[str, Any]] = manifest["fields"]
         self.rows_at_once = rows_at_once

@@ -58,8 +58,10 @@ def check_ports(student: Student) -> None:
     session, manifest = student.session, student.manifest
     if extra := [node.name for node in session.get_overridable_initializers()]:
         raise MmkdError(f"the graph's initialiser '{extra[0]}' can be overridden from outside", "export it again")
-    for what, nodes, declared in (("inputs", session.get_inputs(), manifest["reads"]),
-                                  ("outputs", session.get_outputs(), manifest["outputs"])):  # fmt: skip
+    for what, nodes, declared in (
+        ("inputs", session.get_inputs(), manifest["reads"]),
+        ("outputs", session.get_outputs(), manifest["outputs"]),
+    ):
         names = [node.name for node in nodes]
         if sorted(names) != sorted(declared):
             raise MmkdError(

@@ -83,7 +83,7 @@ def plans(recipe: Recipe) -> list[Plan]:
 
 
 def _transfers(recipe: Recipe) -> bool:
-    """Whether the student learns from more than labels: by a method, by its scheme's own losses, or in an estimator's fit."""
+    """Whether the student learns from more than labels: by a method, its scheme's own losses, or an estimator's fit."""
     if recipe.methods or recipe.scheme.use != "offline":
         return True
     component = recipe.student.factory("models", "student").component

@@ -25,7 +25,10 @@ def of_models(models: Sequence[Bound | Estimator], view: View, fits: Sequence[Fi
     forwards per row drawn.
     """
     modules = [model for model in models if isinstance(model, Bound)]
-    result: dict[str, Any] = {"training_seconds": sum(fit.seconds for fit in fits), "steps": [fit.steps for fit in fits]}
+    result: dict[str, Any] = {
+        "training_seconds": sum(fit.seconds for fit in fits),
+        "steps": [fit.steps for fit in fits],
+    }
     if not modules:
         return result
     result["parameters"] = sum(parameter_count(model.module) for model in modules)
@@ -49,7 +52,7 @@ def flops(model: Bound, batch: Batch) -> int:
 
 
 def latency(model: Bound, view: View, rows: int, repeats: int = 20) -> float:
-    """Median milliseconds of one forward over `rows` rows, in the process's threads; a relational model runs on all rows."""
+    """Median milliseconds of one forward over `rows` rows; a relational model runs on all rows of its view."""
     index = view.rows[torch.arange(rows, device=view.rows.device) % len(view.rows)]
     batch = view.batch(index)
     synchronise = torch.cuda.synchronize if view.rows.is_cuda else lambda: None

@@ -75,7 +75,9 @@ class Experiment:
         """Rows and labels that training may see; `labels = "all"` adds those of the unlabelled training rows that are
         neither validation nor test rows."""
         split = self.split(seed)
-        labelled = split.labelled.unique()  # sorted as `rows` are: equal rows are then drawn in equal order in every arm
+        labelled = (
+            split.labelled.unique()
+        )  # sorted as `rows` are: equal rows are then drawn in equal order in every arm
         if labels == "all":
             held_out = torch.cat([split.valid, split.test_rows])
             labelled = torch.cat([labelled, split.unlabelled[~torch.isin(split.unlabelled, held_out)]]).unique()
@@ -83,7 +85,7 @@ class Experiment:
         return View(self.dataset, rows.to(self.device), labelled.to(self.device), split.hidden)
 
     def view(self, seed: int, part: str) -> View:
-        """`valid`, or a test part by name. Rows that training hid are shown with their relations when they are tested."""
+        """`valid`, or a test part by name. Rows that training hid are shown, with their relations, when tested."""
         split = self.split(seed)
         rows = split.valid if part == "valid" else split.test[part]
         shown = bool(torch.isin(rows, split.hidden).any())
@@ -140,7 +142,7 @@ class Experiment:
         task: Task,
         transform: Transform,
     ) -> Callable[[str, Mapping[str, Source]], Update]:
-        """The function that a scheme calls for one model's update: methods measured, taps pruned, sources transformed."""
+        """What a scheme calls for one model's update: methods measured, taps pruned, sources transformed."""
 
         def update(name: str, sources: Mapping[str, Source]) -> Update:
             def dry_run(batch: Batch, model: str | None = None) -> Signals:
@@ -153,13 +155,17 @@ class Experiment:
             specs = {key_: source.measure(batch, dry_run) for key_, source in sources.items()}
             methods, weights = self.methods(recipe, student, specs, seed)
             models[name].taps.keep(roles_read(methods.values(), "student") | _also_read(models, name, sources, methods))
-            said = {key_: transform(key_, source, view, roles_read(methods.values(), key_))
-                    for key_, source in sources.items()}  # fmt: skip
+            said = {
+                key_: transform(key_, source, view, roles_read(methods.values(), key_))
+                for key_, source in sources.items()
+            }
             return Update([name], task, recipe.task.weight, methods, weights, said)
 
         return update
 
-    def methods(self, recipe: Recipe, student: Specs, sources: Mapping[str, Specs], seed: int) -> tuple[dict[str, Method], dict[str, Any]]:
+    def methods(
+        self, recipe: Recipe, student: Specs, sources: Mapping[str, Specs], seed: int
+    ) -> tuple[dict[str, Method], dict[str, Any]]:
         """The recipe's methods with adapters measured between one student and the sources, and their weights."""
         methods: dict[str, Method] = {}
         weights: dict[str, Any] = {}
@@ -178,14 +184,18 @@ class Experiment:
         if self.cache is None or table is None or not table.cache or augments:
             source.keep(roles)
             return source
-        return cached(source, view, roles, self.cache, {"data": self.data_hash, "versions": versions(), "device": self.device})
+        return cached(
+            source, view, roles, self.cache, {"data": self.data_hash, "versions": versions(), "device": self.device}
+        )
 
 
 def roles_read(methods: Iterable[Method], owner: str) -> set[str]:
     return {role for method in methods for role in method.reads.get(owner, set())}
 
 
-def _also_read(models: Mapping[str, Bound], name: str, sources: Mapping[str, Source], methods: Mapping[str, Method]) -> set[str]:
+def _also_read(
+    models: Mapping[str, Bound], name: str, sources: Mapping[str, Source], methods: Mapping[str, Method]
+) -> set[str]:
     """Taps of model `name` that other models' methods read through a peer: with several models, all of them stay."""
     return set(models[name].taps.paths) if len(models) > 1 else set()
 

@@ -23,7 +23,7 @@ from mmkd.training.loader import example
 def explain(recipe: str | Path | Mapping[str, Any], changes: Sequence[str] = ()) -> dict[str, Any]:
     """Fields, models, alignment and arms of a recipe as JSON.
 
-    Raises `LayoutError` where features cannot be aligned, `BindingError` where a model asks for a field that is not there.
+    Raises `LayoutError` where features cannot be aligned, `BindingError` for a field that is not there.
     """
     loaded, _ = recipes.load(recipe, changes)
     experiment = Experiment(loaded)
@@ -38,28 +38,47 @@ def explain(recipe: str | Path | Mapping[str, Any], changes: Sequence[str] = ())
         "learners": {},
         "sources": {},
         "methods": [],
-        "arms": {plan.name: EXPLANATIONS.get(plan.name, "source" if plan.source else "further arm") for plan in plans(loaded)},
+        "arms": {
+            plan.name: EXPLANATIONS.get(plan.name, "source" if plan.source else "further arm") for plan in plans(loaded)
+        },
     }
     scheme: Scheme = loaded.scheme.factory("schemes", "scheme")()
     learners = experiment.learners(student, scheme, 0) if isinstance(student, Bound) else {}
     explained["learners"] = {name: _model(model, batch) for name, model in learners.items() if name != "student"}
     sources: dict[str, Source] = {}
     for name, table in loaded.sources.items():
-        models = [experiment.model(m, 0, "teacher", i, where=f"sources.{name}.model") for i, m in enumerate(table.all_models)]
-        explained["sources"][name] = {"use": table.use, "labels": table.labels, "models": [_model(m, batch) for m in models]}
+        models = [
+            experiment.model(m, 0, "teacher", i, where=f"sources.{name}.model") for i, m in enumerate(table.all_models)
+        ]
+        explained["sources"][name] = {
+            "use": table.use,
+            "labels": table.labels,
+            "models": [_model(m, batch) for m in models],
+        }
         if learners:
             sources[name] = experiment.source(name, table, [m for m in models if isinstance(m, Bound)], learners)
     if not learners:
         return explained
-    update = experiment.updater(loaded, learners, view, 0, experiment.task(), lambda _name, source, _view, _roles: source)
-    updates = {who: part for stage in scheme.stages(Parts(learners, sources, update)) for who, part in stage.updates.items()}
+    update = experiment.updater(
+        loaded, learners, view, 0, experiment.task(), lambda _name, source, _view, _roles: source
+    )
+    updates = {
+        who: part for stage in scheme.stages(Parts(learners, sources, update)) for who, part in stage.updates.items()
+    }
     for who, part in updates.items():
         for name, method in part.methods.items():
             assert isinstance(method, Method)
             shown = name if len(updates) == 1 else f"{who}/{name}"
-            explained["methods"].append({"name": shown, "source": method.citation, "weight": str(part.weights[name]),
-                                         "parameters": parameter_count(method), "reads": {k: sorted(v) for k, v in method.reads.items()},
-                                         "alignment": _alignment(method)})  # fmt: skip
+            explained["methods"].append(
+                {
+                    "name": shown,
+                    "source": method.citation,
+                    "weight": str(part.weights[name]),
+                    "parameters": parameter_count(method),
+                    "reads": {k: sorted(v) for k, v in method.reads.items()},
+                    "alignment": _alignment(method),
+                }
+            )
     return explained
 
 
@@ -94,8 +113,15 @@ def as_text(explained: Mapping[str, Any]) -> str:
     """The explanation for people."""
     lines = [f"recipe {explained['recipe']}   {explained['rows']} rows", "", "fields"]
     for name, form in explained["fields"].items():
-        parts = [form.get("kind", "sample"), form.get("dtype", ""), str(list(form.get("shape", []))), form.get("layout", "")]
-        lines.append(f"  {name:16} {' '.join(part for part in parts if part)}" + ("   target" if form.get("target") else ""))
+        parts = [
+            form.get("kind", "sample"),
+            form.get("dtype", ""),
+            str(list(form.get("shape", []))),
+            form.get("layout", ""),
+        ]
+        lines.append(
+            f"  {name:16} {' '.join(part for part in parts if part)}" + ("   target" if form.get("target") else "")
+        )
     lines += ["", *_model_lines("student", explained["student"])]
     for name, model in explained["learners"].items():
         lines += _model_lines(name, model)
@@ -109,7 +135,10 @@ def as_text(explained: Mapping[str, Any]) -> str:
         reads = [f"{owner}.{role}" for owner, roles in method["reads"].items() for role in roles]
         lines.append(f"  reads {', '.join(reads) if reads else 'outputs'}")
         for step in method["alignment"]:
-            lines.append(f"  {step['adapter']}: student -> {' -> '.join(step['steps'])} -> {step['into']}   {step['parameters']} parameters")
+            lines.append(
+                f"  {step['adapter']}: student -> {' -> '.join(step['steps'])} -> {step['into']}"
+                f"   {step['parameters']} parameters"
+            )
     lines += ["", "arms"] + [f"  {name:18} {what}" for name, what in explained["arms"].items()]
     return "\n".join(lines)
 

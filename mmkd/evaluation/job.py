@@ -54,8 +54,16 @@ class Job:
         progress: called at logged steps.
     """
 
-    def __init__(self, experiment: Experiment, plan: Plan, seed: int, root: Path, *, sealed: bool = False,
-                 progress: Progress | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        experiment: Experiment,
+        plan: Plan,
+        seed: int,
+        root: Path,
+        *,
+        sealed: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
         self.experiment, self.plan, self.seed, self.root = experiment, plan, seed, root
         self.sealed, self.progress = sealed, progress
         self.recipe: Recipe = experiment.recipe.with_arm(plan.further) if plan.further else experiment.recipe
@@ -67,7 +75,7 @@ class Job:
         path = self.directory / "job.json"
         done = distributed.agree(read_json(path) if path.exists() else None)
         if done and done["sealed"] <= self.sealed:
-            return done  # type: ignore[no-any-return]
+            return done
         with storage_errors(self.directory):
             self.directory.mkdir(parents=True, exist_ok=True)
         with lock(self.directory) if distributed.rank() == 0 else nullcontext():
@@ -77,10 +85,12 @@ class Job:
                 if not self.plan.is_control:
                     raise
                 result = {"status": "not applicable", "reason": error.cause}
-            result = plain({"arm": self.plan.name, "seed": self.seed, "sealed": self.sealed, "status": "done", **result})
+            result = plain(
+                {"arm": self.plan.name, "seed": self.seed, "sealed": self.sealed, "status": "done", **result}
+            )
             if distributed.rank() == 0:
                 write_json(path, result)
-        return distributed.agree(result)  # type: ignore[no-any-return]
+        return distributed.agree(result)
 
     # teachers -----------------------------------------------------------------------------------------------------
 
@@ -104,7 +114,9 @@ class Job:
             seed = self.recipe.seed("teacher", self.seed)
             model = self.experiment.model(model_table, seed, "teacher", index, where=f"sources.{name}.model")
             if isinstance(model, Estimator):
-                raise ConfigError(f"sources.{name}: an estimator cannot be a live teacher", "store its predictions: use = \"file\"")
+                raise ConfigError(
+                    f"sources.{name}: an estimator cannot be a live teacher", 'store its predictions: use = "file"'
+                )
             saved = where / "weights.safetensors"
             if distributed.agree(saved.exists()):
                 load_weights(model, saved)
@@ -114,8 +126,18 @@ class Job:
                 stage = Stage({"teacher": Update(["teacher"], task)}, data="labelled")
                 view = self.experiment.training_view(self.seed, labels=table.labels, labelled_only=True)
                 order_seed = key(seed, "teacher", 1, index) % 2**31
-                fits.append(self._fit({"teacher": model}, [stage], view, table.training or self.recipe.training, task,
-                                      "teacher", where, order_seed))  # fmt: skip
+                fits.append(
+                    self._fit(
+                        {"teacher": model},
+                        [stage],
+                        view,
+                        table.training or self.recipe.training,
+                        task,
+                        "teacher",
+                        where,
+                        order_seed,
+                    )
+                )
                 if distributed.rank() == 0:
                     write_json(where / "fitted.json", asdict(fits[-1]))
                 save_weights(model, saved)  # last: its presence says that this model is done
@@ -155,10 +177,20 @@ class Job:
                 write_json(self.directory / "estimator.json", student.state())
         else:
             models, stages = self._stages(student, view, task)
-            fitted = self._fit(models, stages, view, self.recipe.training, task, "student", self.directory,
-                               self.recipe.seed("student", self.seed))  # fmt: skip
+            fitted = self._fit(
+                models,
+                stages,
+                view,
+                self.recipe.training,
+                task,
+                "student",
+                self.directory,
+                self.recipe.seed("student", self.seed),
+            )
             for name, model in models.items():
-                save_weights(model, self.directory / ("weights.safetensors" if name == "student" else f"{name}.safetensors"))
+                save_weights(
+                    model, self.directory / ("weights.safetensors" if name == "student" else f"{name}.safetensors")
+                )
         return {**self._evaluate(student), **self._account([student], view, [fitted]), "notes": self.notes}
 
     def _task(self) -> Task:
@@ -217,10 +249,14 @@ class Job:
         if len(full.inputs) == 1:
             inputs = {next(iter(full.inputs)): list(reads)}
         else:
-            inputs = {parameter: [f for f in fields if f in reads] or list(own.inputs.get(parameter, ()))
-                      for parameter, fields in full.inputs.items()}  # fmt: skip
+            inputs = {
+                parameter: [f for f in fields if f in reads] or list(own.inputs.get(parameter, ()))
+                for parameter, fields in full.inputs.items()
+            }
         if lacking := [parameter for parameter, fields in inputs.items() if not fields]:
-            raise NotApplicableError(f"source '{name}' cannot run without {', '.join(lacking)}, which the student does not read")
+            raise NotApplicableError(
+                f"source '{name}' cannot run without {', '.join(lacking)}, which the student does not read"
+            )
         return table.model_copy(update={"model": model.model_copy(update={"inputs": inputs}), "models": []})
 
     def _transform(self, name: str, source: Source, view: View, roles: set[str]) -> Source:
@@ -244,8 +280,11 @@ class Job:
         if self.plan.control == "hard" and not roles:
             return Hardened(base, output, {})
         if dense:
-            raise NotApplicableError("features of dense predictions have no class mean" if self.plan.control == "hard"
-                                     else "a sample of a dense prediction has no single argmax")  # fmt: skip
+            raise NotApplicableError(
+                "features of dense predictions have no class mean"
+                if self.plan.control == "hard"
+                else "a sample of a dense prediction has no single argmax"
+            )
         table = tabulate(base, view, roles)
         winner = table[f"outputs/{output}"].argmax(1)
         if self.plan.control == "shuffled":
@@ -261,8 +300,17 @@ class Job:
 
     # common -------------------------------------------------------------------------------------------------------
 
-    def _fit(self, models: Mapping[str, Bound], stages: Sequence[Stage], view: View, settings: Training, task: Task,
-             judged: str, directory: Path, seed: int) -> Fitted:  # fmt: skip
+    def _fit(
+        self,
+        models: Mapping[str, Bound],
+        stages: Sequence[Stage],
+        view: View,
+        settings: Training,
+        task: Task,
+        judged: str,
+        directory: Path,
+        seed: int,
+    ) -> Fitted:
         valid = self.experiment.view(self.seed, "valid")
         validate: Callable[[], float] | None = None
         if len(valid.rows):
@@ -273,8 +321,17 @@ class Job:
                 return score(task, records, self._groups(records))
         else:
             self.notes.append("no validation rows: the last step's weights are kept")
-        trainer = Trainer(models, stages, view, settings, seed=seed, validate=validate, directory=directory,
-                          higher_is_better=task.higher_is_better, progress=self.progress)  # fmt: skip
+        trainer = Trainer(
+            models,
+            stages,
+            view,
+            settings,
+            seed=seed,
+            validate=validate,
+            directory=directory,
+            higher_is_better=task.higher_is_better,
+            progress=self.progress,
+        )
         return trainer.run()
 
     def _fit_estimator(self, student: Estimator, view: View, task: Task) -> Fitted:
@@ -288,32 +345,48 @@ class Job:
         if self.plan.distil:
             for name, table in self.recipe.sources.items():
                 if _needs_student(table):
-                    raise ConfigError(f"source '{name}' is made from the student while it learns, and an estimator is fitted in one go")
+                    raise ConfigError(
+                        f"source '{name}' is made from the student while it learns; an estimator is fitted in one go"
+                    )
             sources = self._sources({})
             for name, source in sources.items():
                 said = tabulate(self._transform(name, source, view, set()), view, set())
                 signals[name] = {key_.removeprefix("outputs/"): value.numpy() for key_, value in said.items()}
         clock = time.monotonic()
-        student.fit(student.read(batch), {task.target: batch[task.target].cpu().numpy(), "labelled": batch.labelled.cpu().numpy()},
-                    signals, (student.read(held_out), {task.target: held_out[task.target].cpu().numpy()}),
-                    self._query(student, sources, view), seed=self.recipe.seed("student", self.seed))  # fmt: skip
+        student.fit(
+            student.read(batch),
+            {task.target: batch[task.target].cpu().numpy(), "labelled": batch.labelled.cpu().numpy()},
+            signals,
+            (student.read(held_out), {task.target: held_out[task.target].cpu().numpy()}),
+            self._query(student, sources, view),
+            seed=self.recipe.seed("student", self.seed),
+        )
         return Fitted(steps=0, seconds=time.monotonic() - clock, rows_seen=len(view.rows))
 
-    def _query(self, student: Estimator, sources: Mapping[str, Source],
-               view: View) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:  # fmt: skip
+    def _query(
+        self, student: Estimator, sources: Mapping[str, Source], view: View
+    ) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
         """Asks the first source about new inputs of an estimator; it is asked itself, not its cache."""
 
         def query(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
             if not sources:
-                raise ConfigError("there is no teacher to ask in an arm that learns alone", "query where `signals` is not empty")
+                raise ConfigError(
+                    "there is no teacher to ask in an arm that learns alone", "query where `signals` is not empty"
+                )
             name, source = next(iter(sources.items()))
             if self.plan.control in ("hard", "shuffled", "permuted"):
-                raise NotApplicableError(f"the student asks source '{name}' about new inputs, where nothing can be taken away")
+                raise NotApplicableError(
+                    f"the student asks source '{name}' about new inputs, where nothing can be taken away"
+                )
             if not isinstance(source, Live) or source.relational:
-                raise ConfigError(f"source '{name}' cannot be asked about new inputs", "it answers for known rows alone")
+                raise ConfigError(
+                    f"source '{name}' cannot be asked about new inputs", "it answers for known rows alone"
+                )
             if lacking := sorted(set(source.model.binding.fields) - set(student.binding.fields)):
-                raise ConfigError(f"source '{name}' cannot be asked about new inputs: it reads '{lacking[0]}' too",
-                                  "the student lacks that field, so new inputs have none")  # fmt: skip
+                raise ConfigError(
+                    f"source '{name}' cannot be asked about new inputs: it reads '{lacking[0]}' too",
+                    "the student lacks that field, so new inputs have none",
+                )
             fields = student.split(inputs, self.experiment.dataset.fields)
             first = view.rows[:1].expand(len(next(iter(fields.values()))))
             asked = view.batch(first).replace(**{field: value.to(first.device) for field, value in fields.items()})
@@ -340,7 +413,9 @@ class Job:
             view = self.experiment.view(self.seed, part)
             if len(view.rows):
                 parts[part] = collect(task, call, eval_batches(view, is_relational(model)))
-        joined = {name: np.concatenate([records[name] for records in parts.values()]) for name in next(iter(parts.values()))}
+        joined = {
+            name: np.concatenate([records[name] for records in parts.values()]) for name in next(iter(parts.values()))
+        }
         _save_records(self.directory / "test.npz", joined)
         result["test"] = task.metrics(joined, self._groups(joined))
         if len(parts) > 1:
@@ -385,7 +460,9 @@ def save_weights(model: Bound, path: Path) -> None:
         return
     with storage_errors(path):
         part = path.with_suffix(".tmp")
-        save_file({name: value.detach().cpu().contiguous().clone() for name, value in model.module.state_dict().items()}, part)
+        save_file(
+            {name: value.detach().cpu().contiguous().clone() for name, value in model.module.state_dict().items()}, part
+        )
         part.replace(path)
 
 
@@ -395,7 +472,9 @@ def load_weights(model: Bound, path: Path) -> None:
         tensors: dict[str, Tensor] = load_file(path)
         model.module.load_state_dict(tensors)
     except Exception as error:
-        raise StorageError(f"weights {path} cannot be loaded ({str(error).splitlines()[0]})", "delete the arm's folder and run again") from error
+        raise StorageError(
+            f"weights {path} cannot be loaded ({str(error).splitlines()[0]})", "delete the arm's folder and run again"
+        ) from error
 
 
 def _save_records(path: Path, records: Records) -> None:
@@ -404,7 +483,7 @@ def _save_records(path: Path, records: Records) -> None:
     with storage_errors(path):
         part = path.with_name(path.name + ".tmp")
         with part.open("wb") as file:
-            np.savez(file, **records)
+            np.savez(file, **dict(records))  # type: ignore[arg-type]
         part.replace(path)
 
 
@@ -413,7 +492,9 @@ def _load_records(path: Path) -> Records:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError) as error:
-        raise StorageError(f"records {path} cannot be read ({error})", "delete the arm's folder and run again") from error
+        raise StorageError(
+            f"records {path} cannot be read ({error})", "delete the arm's folder and run again"
+        ) from error
 
 
 load_records = _load_records

@@ -18,7 +18,14 @@ from mmkd.tasks.base import Records, Task
 
 Jobs = Mapping[tuple[str, int], Mapping[str, Any]]
 # The arms that tell where a gain comes from; each is compared with `distilled`.
-ATTRIBUTION = ("hard-teacher", "shuffled-teacher", "permuted-teacher", "labelled-only", "self-training", "restricted-teacher")
+ATTRIBUTION = (
+    "hard-teacher",
+    "shuffled-teacher",
+    "permuted-teacher",
+    "labelled-only",
+    "self-training",
+    "restricted-teacher",
+)
 
 
 class Evidence:
@@ -69,16 +76,28 @@ class Evidence:
         """Both uncertainties of one difference on the primary metric."""
         recipe, dataset, task = self.experiment.recipe, self.experiment.dataset, self.task
         split = self.experiment.split(self.seeds[0])
-        common: dict[str, Any] = dict(
-            metric=task.primary, higher_is_better=task.higher_is_better, unit=dataset.unit, margin=recipe.evaluation.margin,
-            folds=split.folds, single_graph=dataset.single_graph, budget=recipe.evaluation.budget, extended=extended,
-        )  # fmt: skip
+        common: dict[str, Any] = {
+            "metric": task.primary,
+            "higher_is_better": task.higher_is_better,
+            "unit": dataset.unit,
+            "margin": recipe.evaluation.margin,
+            "folds": split.folds,
+            "single_graph": dataset.single_graph,
+            "budget": recipe.evaluation.budget,
+            "extended": extended,
+        }
         mine, theirs = self.unit_scores(candidate), self.unit_scores(baseline)
         if mine is not None and theirs is not None:
             return verdicts.compare(candidate, baseline, candidate_scores=mine, baseline_scores=theirs, **common)
         units = None if split.folds else self._resampled(candidate, baseline)
-        return verdicts.compare(candidate, baseline, candidate_scores=self.per_seed(candidate),
-                                baseline_scores=self.per_seed(baseline), units=units, **common)  # fmt: skip
+        return verdicts.compare(
+            candidate,
+            baseline,
+            candidate_scores=self.per_seed(candidate),
+            baseline_scores=self.per_seed(baseline),
+            units=units,
+            **common,
+        )
 
     def _resampled(self, candidate: str, baseline: str) -> statistics.Estimate:
         """Bootstrap over units of a metric that has to be computed anew on each resample."""
@@ -105,7 +124,7 @@ class Evidence:
 
 
 def _drawn(groups: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Group ids of a resample: a group that was drawn twice counts as two, else a metric per group would see it once."""
+    """Group ids of a resample: a group drawn twice counts as two, else a metric per group would see it once."""
     order = np.argsort(rows, kind="stable")
     _, first, inverse = np.unique(rows[order], return_index=True, return_inverse=True)
     again = np.empty(len(rows), dtype=np.int64)
@@ -127,9 +146,13 @@ def assemble(evidence: Evidence, *, extended: bool, environment: Mapping[str, An
     result: dict[str, Any] = {
         "format": 1,
         "recipe": recipe.name,
-        "dataset": {"name": recipe.dataset.use, "unit": evidence.experiment.dataset.unit, "rows": len(evidence.experiment.dataset),
-                    "setting": evidence.experiment.split(evidence.seeds[0]).setting,
-                    "content": evidence.experiment.data_hash},
+        "dataset": {
+            "name": recipe.dataset.use,
+            "unit": evidence.experiment.dataset.unit,
+            "rows": len(evidence.experiment.dataset),
+            "setting": evidence.experiment.split(evidence.seeds[0]).setting,
+            "content": evidence.experiment.data_hash,
+        },
         "metric": {"name": task.primary, "higher_is_better": task.higher_is_better},
         "seeds": evidence.seeds,
         "vary": list(recipe.vary),
@@ -142,7 +165,7 @@ def assemble(evidence: Evidence, *, extended: bool, environment: Mapping[str, An
         "attribution": [comparison.to_json() for comparison in attribution],
         "gap_recovered": _gap(evidence),
         "environment": dict(environment),
-    }  # fmt: skip
+    }
     result["statements"] = statements(comparisons, attribution)
     result["warnings"] = _warnings(evidence, result)
     return result
@@ -151,8 +174,11 @@ def assemble(evidence: Evidence, *, extended: bool, environment: Mapping[str, An
 def _arm(evidence: Evidence, plan: Plan) -> dict[str, Any]:
     jobs = [evidence.jobs[plan.name, seed] for seed in evidence.seeds]
     explanation = "the source" if plan.source else EXPLANATIONS.get(plan.name, f"the recipe's [arms.{plan.name}]")
-    arm: dict[str, Any] = {"explanation": explanation, "kind": "source" if plan.source else "student",
-                           "control": plan.is_control}  # fmt: skip
+    arm: dict[str, Any] = {
+        "explanation": explanation,
+        "kind": "source" if plan.source else "student",
+        "control": plan.is_control,
+    }
     if plan.name not in evidence.done:
         reasons = [job["reason"] for job in jobs if job["status"] != "done"]
         return {**arm, "status": "not applicable", "reason": reasons[0]}
@@ -162,11 +188,15 @@ def _arm(evidence: Evidence, plan: Plan) -> dict[str, Any]:
     if "valid" in jobs[0]:
         arm["valid"] = _summary([job["valid"][evidence.task.primary] for job in jobs])
     if "parts" in jobs[0] and not evidence.sealed:
-        arm["parts"] = {part: _summary([job["parts"][part][evidence.task.primary] for job in jobs])
-                        for part in jobs[0]["parts"]}  # fmt: skip
+        arm["parts"] = {
+            part: _summary([job["parts"][part][evidence.task.primary] for job in jobs]) for part in jobs[0]["parts"]
+        }
     arm["inputs"] = jobs[0]["inputs"]
-    arm["cost"] = {**jobs[0]["cost"], "training_seconds": float(np.mean([job["cost"]["training_seconds"] for job in jobs])),
-                   "steps": [sum(job["cost"]["steps"]) for job in jobs]}  # fmt: skip
+    arm["cost"] = {
+        **jobs[0]["cost"],
+        "training_seconds": float(np.mean([job["cost"]["training_seconds"] for job in jobs])),
+        "steps": [sum(job["cost"]["steps"]) for job in jobs],
+    }
     arm["history"] = [job["fitted"][0]["history"] if job["fitted"] else [] for job in jobs]
     arm["notes"] = sorted({note for job in jobs for note in job.get("notes", [])})
     arm |= _class_probabilities(evidence, plan)
@@ -186,13 +216,19 @@ def _class_probabilities(evidence: Evidence, plan: Plan) -> dict[str, Any]:
         records = evidence.records(plan.name, seed)
         logits, labels = records[output].astype(np.float64), records[evidence.task.target]
         raw = calibration.probabilities(logits)
-        row = {"ece": calibration.expected_calibration_error(raw, labels), "nll": calibration.negative_log_likelihood(raw, labels)}
+        row = {
+            "ece": calibration.expected_calibration_error(raw, labels),
+            "nll": calibration.negative_log_likelihood(raw, labels),
+        }
         if "valid" in evidence.jobs[plan.name, seed]:
             held_out = evidence.records(plan.name, seed, "valid")
             heat = calibration.fit_temperature(held_out[output].astype(np.float64), held_out[evidence.task.target])
             scaled = calibration.probabilities(logits, heat)
-            row |= {"temperature": heat, "ece_scaled": calibration.expected_calibration_error(scaled, labels),
-                    "nll_scaled": calibration.negative_log_likelihood(scaled, labels)}  # fmt: skip
+            row |= {
+                "temperature": heat,
+                "ece_scaled": calibration.expected_calibration_error(scaled, labels),
+                "nll_scaled": calibration.negative_log_likelihood(scaled, labels),
+            }
         rows.append(row)
         curve.append((raw, labels))
         if teacher and teacher != plan.name:
@@ -201,13 +237,17 @@ def _class_probabilities(evidence: Evidence, plan: Plan) -> dict[str, Any]:
     bins = calibration.reliability_curve(np.concatenate([p for p, _ in curve]), np.concatenate([y for _, y in curve]))
     found: dict[str, Any] = {
         "calibration": {name: float(np.mean([row[name] for row in rows])) for name in rows[0]},
-        "reliability": {name: [None if np.isnan(v) else float(v) for v in value] for name, value in asdict(bins).items()},
+        "reliability": {
+            name: [None if np.isnan(v) else float(v) for v in value] for name, value in asdict(bins).items()
+        },
     }
     if near:
         found["fidelity"] = {
-            "agreement": _mean(a.overall for a, _ in near), "agreement_teacher_wrong": _mean(a.teacher_wrong for a, _ in near),
-            "kl": _mean(k.overall for _, k in near), "kl_teacher_wrong": _mean(k.teacher_wrong for _, k in near),
-        }  # fmt: skip
+            "agreement": _mean(a.overall for a, _ in near),
+            "agreement_teacher_wrong": _mean(a.teacher_wrong for a, _ in near),
+            "kl": _mean(k.overall for _, k in near),
+            "kl_teacher_wrong": _mean(k.teacher_wrong for _, k in near),
+        }
     return found
 
 
@@ -215,8 +255,10 @@ def _gap(evidence: Evidence) -> dict[str, Any] | None:
     teacher = next((p.name for p in evidence.plans if p.source and p.name in evidence.done), None)
     if teacher is None or not {"alone", "distilled"} <= set(evidence.done):
         return None
-    ratio = statistics.gap_recovered(*(evidence.per_seed(arm) for arm in ("distilled", "alone", teacher)),
-                                     higher_is_better=evidence.task.higher_is_better)  # fmt: skip
+    ratio = statistics.gap_recovered(
+        *(evidence.per_seed(arm) for arm in ("distilled", "alone", teacher)),
+        higher_is_better=evidence.task.higher_is_better,
+    )
     interval = None if ratio.interval is None else [ratio.interval.low, ratio.interval.high]
     return {"value": None if np.isnan(ratio.value) else ratio.value, "interval": interval, "reason": ratio.reason}
 
@@ -241,10 +283,14 @@ def statements(comparisons: Sequence[Comparison], attribution: Sequence[Comparis
     if "labelled-only" in than and "labelled-only" in alone:
         vanished = than["labelled-only"].verdict == "better" and alone["labelled-only"].verdict != "better"
         said.append(
-            ("The gain vanishes with soft labels on the labelled samples only: it comes from the teacher's answers on unlabelled samples"
-             if vanished else "The gain does not vanish with soft labels on the labelled samples only")
+            (
+                "The gain vanishes with soft labels on the labelled samples only: "
+                "it comes from the teacher's answers on unlabelled samples"
+                if vanished
+                else "The gain does not vanish with soft labels on the labelled samples only"
+            )
             + f" ({_difference(alone['labelled-only'])} against alone)."
-        )  # fmt: skip
+        )
     return said
 
 
@@ -257,7 +303,8 @@ _READINGS = {
     ),
     "shuffled-teacher": (
         "Sample-level knowledge: distilled is better than shuffled-teacher",
-        "No sample-level knowledge is shown: the gain survives `shuffled-teacher`, so what the teacher knows of a class is enough",
+        "No sample-level knowledge is shown: the gain survives `shuffled-teacher`, "
+        "so what the teacher knows of a class is enough",
         "Whether the student gained sample-level knowledge is open",
     ),
     "permuted-teacher": (
@@ -287,16 +334,26 @@ def _warnings(evidence: Evidence, result: Mapping[str, Any]) -> list[str]:
         arm = result["arms"][plan.name]
         if plan.source and arm["status"] == "done":
             if sign * arm["mean"] <= sign * alone.get("mean", -sign * np.inf):
-                warnings.append(f"The teacher '{plan.name}' is not stronger than `alone`; weak teachers can help or ruin: read the controls.")
+                warnings.append(
+                    f"The teacher '{plan.name}' is not stronger than `alone`; "
+                    "weak teachers can help or ruin: read the controls."
+                )
             extra = arm["inputs"]["labelled"] - alone["inputs"]["labelled"]
             if extra > 0:
-                warnings.append(f"The teacher '{plan.name}' saw {extra} labels that the student did not; compare with oracle-labels.")
+                warnings.append(
+                    f"The teacher '{plan.name}' saw {extra} labels that the student did not; "
+                    "compare with oracle-labels."
+                )
     distilled = result["arms"].get("distilled", {})
     if distilled.get("inputs", {}).get("test_inputs"):
-        warnings.append(f"The inputs (not the labels) of {distilled['inputs']['test_inputs']} test samples were seen in training: "
-                        f"the setting is {result['dataset']['setting']}.")  # fmt: skip
+        warnings.append(
+            f"The inputs (not the labels) of {distilled['inputs']['test_inputs']} test samples were seen in training: "
+            f"the setting is {result['dataset']['setting']}."
+        )
     if evidence.sealed:
-        warnings.append("Sealed: every figure is of validation data, which also chose the weights; no test data was evaluated.")
+        warnings.append(
+            "Sealed: every figure is of validation data, which also chose the weights; no test data was evaluated."
+        )
     if result["budget"] == "published":
         warnings.append("The budget is the paper's own and not matched between arms.")
     return warnings

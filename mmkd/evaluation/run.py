@@ -80,16 +80,21 @@ def run(
         sealed: evaluate no test data.
         watcher: told how it goes on.
 
-    Raises `ConfigError`, `RegistryError`, `DataError`, `TrainingError`, `StorageError`: each one line, finished arms intact.
+    Raises `ConfigError`, `RegistryError`, `DataError`, `TrainingError`, `StorageError`: one line each; finished arms
+    stay.
     """
     loaded, text = recipes.load(recipe, changes)
     if seeds is not None:
-        loaded = recipes.check({**loaded.model_dump(exclude_unset=True), "seeds": seeds if isinstance(seeds, int) else list(seeds)})
+        loaded = recipes.check(
+            {**loaded.model_dump(exclude_unset=True), "seeds": seeds if isinstance(seeds, int) else list(seeds)}
+        )
     resolved = recipes.resolve(loaded)
     root = Path(directory) if directory else Path("runs") / f"{loaded.name.replace('/', '-')}-{_identity(resolved)[:8]}"
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     if jobs > 1 and distributed.world_size() > 1:
-        raise ConfigError("--jobs and torchrun exclude each other", "torchrun shares each step; --jobs shares arms and seeds")
+        raise ConfigError(
+            "--jobs and torchrun exclude each other", "torchrun shares each step; --jobs shares arms and seeds"
+        )
     main = distributed.rank() == 0
     with storage_errors(root):
         root.mkdir(parents=True, exist_ok=True)
@@ -115,8 +120,9 @@ def run(
     return Run(root, result)
 
 
-def _train(experiment: Experiment, root: Path, jobs: int, sealed: bool, watcher: Watcher | None,
-           threads: int) -> dict[tuple[str, int], dict[str, Any]]:  # fmt: skip
+def _train(
+    experiment: Experiment, root: Path, jobs: int, sealed: bool, watcher: Watcher | None, threads: int
+) -> dict[tuple[str, int], dict[str, Any]]:
     waiting = [(plan, seed) for seed in experiment.recipe.seed_list for plan in plans(experiment.recipe)]
     done: dict[tuple[str, int], dict[str, Any]] = {}
     if watcher:
@@ -182,9 +188,13 @@ def _claim(root: Path, text: str, resolved: Mapping[str, Any]) -> bool:
     before = recipes.resolve(recipes.load(path.as_posix())[0])
     if _identity(before) != _identity(resolved):
         changed = sorted(k for k in resolved if k != "seeds" and before.get(k) != resolved[k])
-        raise ConfigError(f"{root} holds a run of another recipe (different: {', '.join(changed)})", "name a new directory: --out")
+        raise ConfigError(
+            f"{root} holds a run of another recipe (different: {', '.join(changed)})", "name a new directory: --out"
+        )
     old = read_json(root / "result.json") if (root / "result.json").exists() else None
-    extended = bool(old and old["evaluated"] == "test" and (old.get("extended") or set(old["seeds"]) < set(resolved["seeds"])))
+    extended = bool(
+        old and old["evaluated"] == "test" and (old.get("extended") or set(old["seeds"]) < set(resolved["seeds"]))
+    )
     write_atomic(path, recipes.to_toml(resolved))
     return extended
 
@@ -205,8 +215,10 @@ def _require_stronger(experiment: Experiment, done: Mapping[tuple[str, int], Map
             continue
         scores = {arm: [done[arm, seed]["valid"][task.primary] for seed in recipe.seed_list] for arm in (name, "alone")}
         if sign * sum(scores[name]) <= sign * sum(scores["alone"]):
-            raise TrainingError(f"source '{name}' is not stronger than `alone` on validation rows",
-                                "train it better, or set evaluation.require_stronger_teacher = false")  # fmt: skip
+            raise TrainingError(
+                f"source '{name}' is not stronger than `alone` on validation rows",
+                "train it better, or set evaluation.require_stronger_teacher = false",
+            )
 
 
 def _environment(device: str, jobs: int) -> dict[str, Any]:
@@ -229,5 +241,3 @@ def _git() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
-
-

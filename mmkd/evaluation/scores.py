@@ -67,8 +67,10 @@ def _refuse_nan(said: Mapping[str, Any], batch: Batch) -> None:
                 raise DataError(f"evaluation gave a non-finite '{name}'")
             bad = batch.index[~torch.isfinite(value.reshape(len(value), -1)).all(1)].tolist()
             more = f" and {len(bad) - 8} more" if len(bad) > 8 else ""
-            raise DataError(f"evaluation gave a non-finite '{name}' for rows {', '.join(map(str, bad[:8]))}{more}",
-                            "look at these rows' inputs, or at the training that led there")  # fmt: skip
+            raise DataError(
+                f"evaluation gave a non-finite '{name}' for rows {', '.join(map(str, bad[:8]))}{more}",
+                "look at these rows' inputs, or at the training that led there",
+            )
 
 
 def score(task: Task, records: Records, groups: np.ndarray | None) -> float:

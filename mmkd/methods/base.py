@@ -30,8 +30,9 @@ class Method(nn.Module):
 
     citation: ClassVar[str] = ""
 
-    def __init__(self, student: Specs, sources: Mapping[str, Specs], /, *,
-                 reads: Mapping[str, set[str]] | None = None) -> None:  # fmt: skip
+    def __init__(
+        self, student: Specs, sources: Mapping[str, Specs], /, *, reads: Mapping[str, set[str]] | None = None
+    ) -> None:
         super().__init__()
         self.reads = {name: set(roles) for name, roles in (reads or {}).items()}
 
@@ -51,6 +52,8 @@ class Method(nn.Module):
 def specs_of(sources: Mapping[str, Specs], name: str) -> Specs:
     """The specs of one source. Raises `ConfigError` naming the sources that the recipe has."""
     if name not in sources:
-        raise ConfigError(f"the method reads source '{name}', which the recipe does not define",
-                          f"sources: {', '.join(sources) or 'none'}; set source = \"...\"")  # fmt: skip
+        raise ConfigError(
+            f"the method reads source '{name}', which the recipe does not define",
+            f'sources: {", ".join(sources) or "none"}; set source = "..."',
+        )
     return sources[name]

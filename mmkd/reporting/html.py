@@ -122,14 +122,16 @@ def costs(result: Result) -> Table:
     rows = []
     for name, arm in facts.done(result).items():
         cost, latency = arm["cost"], arm["cost"].get("latency_ms", {})
-        rows.append([
-            Cell(name),
-            Cell(facts.count(cost.get("parameters"))),
-            Cell(_unit(cost.get("bytes"), "B")),
-            Cell(f"{cost['training_seconds']:,.1f} s"),
-            Cell(facts.short(cost.get("training_flops"))),
-            *(Cell(ABSENT if rows_ not in latency else f"{latency[rows_]:.3g} ms") for rows_ in ("1", "100")),
-        ])  # fmt: skip
+        rows.append(
+            [
+                Cell(name),
+                Cell(facts.count(cost.get("parameters"))),
+                Cell(_unit(cost.get("bytes"), "B")),
+                Cell(f"{cost['training_seconds']:,.1f} s"),
+                Cell(facts.short(cost.get("training_flops"))),
+                *(Cell(ABSENT if rows_ not in latency else f"{latency[rows_]:.3g} ms") for rows_ in ("1", "100")),
+            ]
+        )
     environment = result["environment"]
     where = f"{environment.get('device', 'unknown device')}, {environment.get('threads', '?')} threads"
     caption = f"Cost, measured on {where}. FLOPs count dense products alone; training seconds are the mean over seeds."

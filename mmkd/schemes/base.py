@@ -96,13 +96,13 @@ class Update(nn.Module):
 
 @dataclass
 class Stage:
-    """Some steps with the same updates.
+    """Some steps with the same updates. Selection and patience look at the last stage alone: others prepare for it.
 
     Arguments:
         updates: updates by name, run in this order in every step.
         data: `train` draws from labelled and unlabelled rows, `labelled` from labelled ones alone.
         share: share of the run's steps.
-        after_step: called with the models by name after every step.
+        after_step: called with the models by name after every step, and after the `after_step` of the sources.
     """
 
     updates: Mapping[str, Update]

@@ -25,9 +25,8 @@ class Mutual(Scheme):
         return {"peer": self.peer}
 
     def stages(self, parts: Parts, /) -> list[Stage]:
-        after = [source.after_step for source in parts.sources.values()]
         updates = {
             name: parts.update(name, {**parts.sources, "teacher": Peer(parts.models, other)})
             for name, other in (("student", "peer"), ("peer", "student"))
         }
-        return [Stage(updates, after_step=after)]
+        return [Stage(updates)]

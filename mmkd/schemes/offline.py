@@ -9,5 +9,4 @@ class Offline(Scheme):
     """One stage with one update: the student learns the task and from every source."""
 
     def stages(self, parts: Parts, /) -> list[Stage]:
-        after = [source.after_step for source in parts.sources.values()]
-        return [Stage({"student": parts.update("student", parts.sources)}, after_step=after)]
+        return [Stage({"student": parts.update("student", parts.sources)})]

@@ -70,8 +70,10 @@ class Source:
         """Forms of the signals, from one dry run."""
         with torch.no_grad():
             said = self.signals(batch, call(batch) if call else None, call)
-        return Specs({n: Spec(None, tuple(t.shape[1:])) for n, t in said.outputs.items()},
-                     {n: Spec(None, tuple(t.shape[1:])) for n, t in said.features.items()})  # fmt: skip
+        return Specs(
+            {n: Spec(None, tuple(t.shape[1:])) for n, t in said.outputs.items()},
+            {n: Spec(None, tuple(t.shape[1:])) for n, t in said.features.items()},
+        )
 
     def keep(self, roles: set[str]) -> None:
         """Forget the taps that no method reads."""

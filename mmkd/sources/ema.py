@@ -46,7 +46,8 @@ class EMA(Source):
     @torch.no_grad()
     def after_step(self, students: Mapping[str, Bound]) -> None:
         followed = students[self.student]
-        mine, theirs = list(self.model.parameters()), list(followed.parameters())
+        mine: list[Tensor] = list(self.model.parameters())
+        theirs: list[Tensor] = list(followed.parameters())
         torch._foreach_lerp_(mine, theirs, 1 - self.decay)
         for own, other in zip(self.model.buffers(), followed.buffers(), strict=True):
             own.copy_(other)

@@ -28,7 +28,10 @@ class File(Source):
             with np.load(Path(path).expanduser(), allow_pickle=False) as archive:
                 arrays = {name: torch.from_numpy(np.ascontiguousarray(archive[name])) for name in archive.files}
         except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"predictions '{path}' cannot be read ({error})", "write them with numpy.savez(path, id=..., logits=...)") from error
+            raise DataError(
+                f"predictions '{path}' cannot be read ({error})",
+                "write them with numpy.savez(path, id=..., logits=...)",
+            ) from error
         if "id" not in arrays or len(arrays) < 2:
             raise DataError(f"predictions '{path}' need an array 'id' and one output, not {sorted(arrays)}")
         ids = arrays.pop("id").long()
@@ -38,9 +41,13 @@ class File(Source):
             if not torch.isfinite(value).all():
                 raise DataError(f"predictions '{path}': '{name}' holds NaN or infinite values")
         if len(ids.unique()) < len(ids) or (len(ids) and int(ids.max()) >= len(knowledge.dataset)):
-            raise DataError(f"predictions '{path}': ids repeat or lie outside the data set's {len(knowledge.dataset)} rows")
+            raise DataError(
+                f"predictions '{path}': ids repeat or lie outside the data set's {len(knowledge.dataset)} rows"
+            )
         specs = Specs({name: Spec(None, tuple(value.shape[1:])) for name, value in arrays.items()})
-        self.stored = Stored.of(ids, {f"outputs/{name}": v.float() for name, v in arrays.items()}, specs, len(knowledge.dataset))
+        self.stored = Stored.of(
+            ids, {f"outputs/{name}": v.float() for name, v in arrays.items()}, specs, len(knowledge.dataset)
+        )
 
     def signals(self, batch: Batch, student: Signals | None, call: Call | None) -> Signals:
         return self.stored.signals(batch, student, call)

@@ -25,7 +25,9 @@ class Live(Source):
     def __init__(self, knowledge: Knowledge, /, *, gradients: str = "none") -> None:
         super().__init__(knowledge)
         if len(knowledge.models) != 1:
-            raise ConfigError(f"source 'live' takes one model, not {len(knowledge.models)}", "use = \"ensemble\" takes several")
+            raise ConfigError(
+                f"source 'live' takes one model, not {len(knowledge.models)}", 'use = "ensemble" takes several'
+            )
         if gradients not in ("none", "inputs"):
             raise ConfigError(f"gradients = '{gradients}' is not known", "none or inputs")
         self.model = freeze(knowledge.models[0])
@@ -47,9 +49,15 @@ class Live(Source):
     def keep(self, roles: set[str]) -> None:
         self.model.taps.keep(roles)
 
-    def fingerprint(self) -> dict[str, object]:
-        return {"model": type(self.model.module).__qualname__, "weights": weights_hash(self.model),
-                "fields": list(self.model.binding.fields), "taps": dict(sorted(self.model.taps.paths.items()))}  # fmt: skip
+    def fingerprint(self) -> dict[str, object] | None:
+        if self.gradients != "none":  # nothing stored can be differentiated
+            return None
+        return {
+            "model": type(self.model.module).__qualname__,
+            "weights": weights_hash(self.model),
+            "fields": list(self.model.binding.fields),
+            "taps": dict(sorted(self.model.taps.paths.items())),
+        }
 
 
 def freeze(model: Bound) -> Bound:

@@ -36,13 +36,20 @@ class Stored(Source):
     Raises `DataError` when asked about a batch in which such a field was replaced.
     """
 
-    def __init__(self, ids: Tensor, read: Callable[[Tensor], Mapping[str, Tensor]], specs: Specs, rows: int,
-                 fields: frozenset[str] | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        ids: Tensor,
+        read: Callable[[Tensor], Mapping[str, Tensor]],
+        specs: Specs,
+        rows: int,
+        fields: frozenset[str] | None = None,
+    ) -> None:
         self.ids, self.read, self.specs, self.rows, self.fields = ids, read, specs, rows, fields
 
     @classmethod
-    def of(cls, ids: Tensor, table: Mapping[str, Tensor], specs: Specs, rows: int,
-           fields: frozenset[str] | None = None) -> Stored:  # fmt: skip
+    def of(
+        cls, ids: Tensor, table: Mapping[str, Tensor], specs: Specs, rows: int, fields: frozenset[str] | None = None
+    ) -> Stored:
         """Signals held in memory: `table[name][i]` belongs to row `ids[i]`."""
         places = torch.full((rows,), -1, dtype=torch.long, device=ids.device)
         places[ids] = torch.arange(len(ids), device=ids.device)
@@ -50,15 +57,19 @@ class Stored(Source):
         def read(index: Tensor) -> dict[str, Tensor]:
             place = places[index]
             if bool((place < 0).any()):
-                raise DataError(f"no stored signals for row {int(index[place < 0][0])}", "the source must cover all training rows")
+                raise DataError(
+                    f"no stored signals for row {int(index[place < 0][0])}", "the source must cover all training rows"
+                )
             return {name: value.index_select(0, place) for name, value in table.items()}
 
         return cls(ids, read, specs, rows, fields)
 
     def signals(self, batch: Batch, student: Signals | None, call: Call | None) -> Signals:
         if other := sorted(batch.replaced if self.fields is None else batch.replaced & self.fields):
-            raise DataError(f"stored signals were asked about a batch whose '{other[0]}' is not the data set's",
-                            "set cache = false for this source")  # fmt: skip
+            raise DataError(
+                f"stored signals were asked about a batch whose '{other[0]}' is not the data set's",
+                "set cache = false for this source",
+            )
         return _unflatten(self.read(batch.index))
 
     def measure(self, batch: Batch, call: Call | None = None) -> Specs:
@@ -78,8 +89,10 @@ def tabulate(source: Source, view: View, roles: set[str]) -> dict[str, Tensor]:
                 parts.setdefault(name, []).append(value.cpu())
     for name, values in parts.items():
         if len({value.shape[1:] for value in values}) > 1:
-            raise DataError(f"rows differ in the size of the source's {name}, so it cannot be stored by row",
-                            "pad every sample to one size in the data set's `collate`")  # fmt: skip
+            raise DataError(
+                f"rows differ in the size of the source's {name}, so it cannot be stored by row",
+                "pad every sample to one size in the data set's `collate`",
+            )
     return {name: torch.cat(values) for name, values in parts.items()}
 
 
@@ -116,15 +129,21 @@ def cached(source: Source, view: View, roles: set[str], root: Path, content: Map
     if parts is None or not source.per_row or varies(source, view, roles):
         return source
     specs = source.measure(view.batch(view.rows[:2]))
-    parts = {**parts, **content, "rows": _hash(view.rows), "hidden": _hash(view.hidden),
-             "rows_at_once": view.dataset.rows_at_once}  # fmt: skip
+    parts = {
+        **parts,
+        **content,
+        "rows": _hash(view.rows),
+        "hidden": _hash(view.hidden),
+        "rows_at_once": view.dataset.rows_at_once,
+    }
     key = SignalStore.key(parts)
     store = SignalStore.open(root, key, parts)
     if store is None:
         table = tabulate(source, view, roles)
         arrays = {name: (tuple(value.shape[1:]), value.dtype) for name, value in table.items()}
-        with SignalStore.create(root, key, arrays, len(view.rows), "signals of a frozen source", ids=view.rows.cpu(),
-                                parts=parts) as writer:  # fmt: skip
+        with SignalStore.create(
+            root, key, arrays, len(view.rows), "signals of a frozen source", ids=view.rows.cpu(), parts=parts
+        ) as writer:
             writer.write(0, table)
             store = writer.commit()
         _log.info("cached %d rows of signals, %.1f MB", len(view.rows), store.bytes / 1e6)
@@ -134,7 +153,9 @@ def cached(source: Source, view: View, roles: set[str], root: Path, content: Map
         table = {name: value.to(device) for name, value in store.read_all().items()}
         return Stored.of(store.ids.to(device), table, specs, rows, fields)
     opened = store
-    return Stored(store.ids, lambda index: {n: v.to(device) for n, v in opened.read(index).items()}, specs, rows, fields)
+    return Stored(
+        store.ids, lambda index: {n: v.to(device) for n, v in opened.read(index).items()}, specs, rows, fields
+    )
 
 
 def _flatten(signals: Signals) -> dict[str, Tensor]:

@@ -43,7 +43,7 @@ class Task:
         self.field = fields[target]
 
     def loss(self, signals: Signals, batch: Batch) -> Tensor:
-        """Supervised loss, averaged over the labelled rows of the batch; 0 with a gradient path where there are none."""
+        """Supervised loss, averaged over the batch's labelled rows; 0 with a gradient path where there are none."""
         raise NotImplementedError
 
     def predict(self, call: Callable[[Batch], Signals], batch: Batch) -> dict[str, Tensor]:

@@ -29,8 +29,15 @@ class Classification(Task):
 
     primary = "accuracy"
 
-    def __init__(self, fields: Mapping[str, Field], /, *, target: str = "label", label_smoothing: float = 0.0,
-                 output: str = "logits") -> None:  # fmt: skip
+    def __init__(
+        self,
+        fields: Mapping[str, Field],
+        /,
+        *,
+        target: str = "label",
+        label_smoothing: float = 0.0,
+        output: str = "logits",
+    ) -> None:
         super().__init__(fields, target=target)
         if not self.field.classes:
             raise DataError(f"label field '{target}' names no classes", "declare Field(..., classes=(...))")
@@ -43,7 +50,9 @@ class Classification(Task):
         if batch.view.all_labelled:
             return F.cross_entropy(logits, batch[self.target], label_smoothing=self.label_smoothing)
         labels = batch[self.target].masked_fill(~batch.labelled, -100)
-        total = F.cross_entropy(logits, labels, reduction="sum", label_smoothing=self.label_smoothing, ignore_index=-100)
+        total = F.cross_entropy(
+            logits, labels, reduction="sum", label_smoothing=self.label_smoothing, ignore_index=-100
+        )
         return share_of(total, batch.labelled.sum())
 
     def metrics(self, records: Records, groups: np.ndarray | None = None) -> dict[str, float]:

@@ -33,8 +33,8 @@ def distil(
 ) -> tuple[Step, View]:
     """A step that teaches `student` from `teacher`, and the view to draw batches from.
 
-    Both models read the fields that their `forward` names (or that the bindings say), so a teacher may read more than the
-    student. The optimiser must be given `step.parameters()`: the student's and the adapters'.
+    Both models read the fields that their `forward` names (or that the bindings say), so a teacher may read more than
+    the student. The optimiser must be given `step.parameters()`: the student's and the adapters'.
 
     Arguments:
         student, teacher: raw modules; the teacher is frozen.
@@ -54,8 +54,8 @@ def distil(
     bound = Bound(student, bind(_forward(student), dataset.fields, student_inputs, "student"))
     said = Bound(teacher, bind(_forward(teacher), dataset.fields, teacher_inputs, "teacher"))
     source = Live(Knowledge(dataset, [said]))
-    tables = [{"use": method} if isinstance(method, str) else dict(method) for method in methods]
-    weights = {table["use"]: table.pop("weight", 1.0) for table in tables}
+    tables: list[dict[str, Any]] = [{"use": m} if isinstance(m, str) else dict(m) for m in methods]
+    weights: dict[str, Weight] = {table["use"]: table.pop("weight", 1.0) for table in tables}
     specs = {"teacher": source.measure(batch)}
     built = {table["use"]: Factory("methods", table)(bound.measure(batch), specs) for table in tables}
     update = Update(["student"], task, task_weight, built, weights, {"teacher": source})
@@ -67,6 +67,8 @@ def _forward(model: nn.Module) -> Any:
 
 
 def _in_memory(tensors: Mapping[str, Tensor]) -> Dataset:
-    fields = {name: Field(tuple(value.shape[1:]), str(value.dtype).removeprefix("torch."), target=name == "label")
-              for name, value in tensors.items()}  # fmt: skip
+    fields = {
+        name: Field(tuple(value.shape[1:]), str(value.dtype).removeprefix("torch."), target=name == "label")
+        for name, value in tensors.items()
+    }
     return Dataset(fields, tensors)

@@ -16,8 +16,16 @@ from mmkd.nested import map_tensors
 from mmkd.training.randomness import generator
 
 
-def batches(view: View, order: Callable[[int], Tensor], epoch: Callable[[int], int], first: int, last: int, seed: int,
-            workers: int = 0, device: torch.device | str = "cpu") -> Iterator[Batch]:  # fmt: skip
+def batches(
+    view: View,
+    order: Callable[[int], Tensor],
+    epoch: Callable[[int], int],
+    first: int,
+    last: int,
+    seed: int,
+    workers: int = 0,
+    device: torch.device | str = "cpu",
+) -> Iterator[Batch]:
     """The batches of steps `first` .. `last - 1`; a lazily read sample is augmented by (seed, epoch, row).
 
     `order` gives ids on the CPU where the data is read lazily: worker processes call it.
@@ -55,8 +63,9 @@ def _moved(samples: Mapping[str, Any], device: torch.device | str) -> dict[str, 
 class _Steps:
     """Maps a step to its collated samples; what a DataLoader worker runs."""
 
-    def __init__(self, dataset: LazyDataset, order: Callable[[int], Tensor], epoch: Callable[[int], int],
-                 seed: int) -> None:  # fmt: skip
+    def __init__(
+        self, dataset: LazyDataset, order: Callable[[int], Tensor], epoch: Callable[[int], int], seed: int
+    ) -> None:
         self.dataset, self.order, self.epoch, self.seed = dataset, order, epoch, seed
 
     def __len__(self) -> int:

@@ -20,6 +20,7 @@ from mmkd.data.datasets import LazyDataset
 from mmkd.data.views import Batch, View
 from mmkd.errors import ConfigError, StorageError, TrainingError
 from mmkd.files import append_line, storage_errors, truncate_to
+from mmkd.methods.base import Method
 from mmkd.schemes.base import Stage
 from mmkd.training.checkpoints import Checkpoints, flatten_optimiser, restore_optimiser
 from mmkd.training.loader import batches
@@ -123,8 +124,9 @@ class Trainer:
                 begin = self.ends[number - 1] if number else 0
                 if self.fitted.steps >= self.ends[number] or self.fitted.stopped:
                     continue
-                optimisers = {name: make_optimiser(self.steps[number].trained_by(name), self.settings)
-                              for name in stage.updates}  # fmt: skip
+                optimisers = {
+                    name: make_optimiser(self.steps[number].trained_by(name), self.settings) for name in stage.updates
+                }
                 if resumed and state["stage"] == number:
                     self._restore(number, optimisers, tensors, state)
                 self._run_stage(number, stage, optimisers, begin, checkpoints)
@@ -132,8 +134,14 @@ class Trainer:
             self._load_best()
         return self.fitted
 
-    def _run_stage(self, number: int, stage: Stage, optimisers: Mapping[str, torch.optim.Optimizer], begin: int,
-                   checkpoints: Checkpoints | None) -> None:  # fmt: skip
+    def _run_stage(
+        self,
+        number: int,
+        stage: Stage,
+        optimisers: Mapping[str, torch.optim.Optimizer],
+        begin: int,
+        checkpoints: Checkpoints | None,
+    ) -> None:
         rows, labelled = self.view.labelled if stage.data == "labelled" else self.view.rows, self.view.labelled
         if isinstance(self.view.dataset, LazyDataset):  # worker processes read by these ids
             rows, labelled = rows.cpu(), labelled.cpu()
@@ -146,6 +154,8 @@ class Trainer:
         clock = saved = time.monotonic()
         first, last = self.fitted.steps, self.ends[number]
         parameters = {name: step_module.trained_by(name) for name in stage.updates}
+        unique = {id(source): source for source in _sources(stage).values()}.values()
+        after_step = [*(source.after_step for source in unique), *stage.after_step]
         drawn = self._batches(order, first - begin, last - begin)
         for step in range(first, last):
             if (step - begin) % order.steps_per_epoch == 0 or self._prepared != number:
@@ -160,7 +170,7 @@ class Trainer:
                 if step % self.settings.log_every == 0:
                     prefix = f"{name}/" if len(optimisers) > 1 else ""
                     logged |= {f"{prefix}{part}": float(value.detach()) for part, value in losses.items()}
-            for hook in stage.after_step:
+            for hook in after_step:
                 hook(self.models)
             self.fitted.steps = step + 1
             self.fitted.rows_seen += len(batch.index) * distributed.world_size()
@@ -169,7 +179,7 @@ class Trainer:
                 if self.progress:
                     self.progress(step, self.settings.steps, logged)
             if self.validate and ((step + 1 - begin) % every == 0 or step + 1 == last):
-                self._validate(step + 1)
+                self._validate(step + 1, selects=number == len(self.stages) - 1)
             now = time.monotonic()
             finished = self.fitted.stopped or step + 1 == last
             if checkpoints and (now - saved >= self.settings.checkpoint_seconds) and not finished:
@@ -180,8 +190,16 @@ class Trainer:
                 break
         self.fitted.seconds += time.monotonic() - clock
 
-    def _update(self, step_module: nn.Module, name: str, batch: Batch, step: int, optimiser: torch.optim.Optimizer,
-                parameters: list[nn.Parameter], rate: float) -> dict[str, Tensor]:  # fmt: skip
+    def _update(
+        self,
+        step_module: nn.Module,
+        name: str,
+        batch: Batch,
+        step: int,
+        optimiser: torch.optim.Optimizer,
+        parameters: list[nn.Parameter],
+        rate: float,
+    ) -> dict[str, Tensor]:
         for group in optimiser.param_groups:
             group["lr"] = rate
         optimiser.zero_grad(set_to_none=True)
@@ -191,23 +209,35 @@ class Trainer:
         if not isinstance(loss, Tensor) or not loss.requires_grad:
             raise ConfigError(f"update '{name}' has nothing to learn", "give the task a weight, or add a method")
         if not math.isfinite(loss.item()):
-            raise TrainingError(_not_finite("loss", step, losses, batch), "lower the learning rate, or look at these rows")
+            raise TrainingError(
+                _not_finite("loss", step, losses, batch), "lower the learning rate, or look at these rows"
+            )
         self.scaler.scale(loss).backward()
         gradients = [p.grad for p in parameters if p.grad is not None]
         if not gradients:
-            raise ConfigError(f"update '{name}' gives no gradient to what it trains", "its losses reach other models alone")
+            raise ConfigError(
+                f"update '{name}' gives no gradient to what it trains", "its losses reach other models alone"
+            )
         if self.scaler.is_enabled():
             return self._scaled_step(optimiser, parameters, losses, step, batch)
         norm = gradient_norm(gradients)
         if not math.isfinite(norm.item()):
-            raise TrainingError(_not_finite("gradient", step, losses, batch), "lower the learning rate, or set clip_norm")
+            raise TrainingError(
+                _not_finite("gradient", step, losses, batch), "lower the learning rate, or set clip_norm"
+            )
         if self.settings.clip_norm:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.settings.clip_norm, norm)
         optimiser.step()
         return losses
 
-    def _scaled_step(self, optimiser: torch.optim.Optimizer, parameters: list[nn.Parameter], losses: dict[str, Tensor],
-                     step: int, batch: Batch) -> dict[str, Tensor]:  # fmt: skip
+    def _scaled_step(
+        self,
+        optimiser: torch.optim.Optimizer,
+        parameters: list[nn.Parameter],
+        losses: dict[str, Tensor],
+        step: int,
+        batch: Batch,
+    ) -> dict[str, Tensor]:
         """An fp16 step: the scaler skips single overflows; only repeated ones are an error."""
         self.scaler.unscale_(optimiser)
         if self.settings.clip_norm:
@@ -217,8 +247,10 @@ class Trainer:
         self.scaler.update()
         self._skipped = self._skipped + 1 if self.scaler.get_scale() < before else 0
         if self._skipped > _FP16_SKIPS:
-            raise TrainingError(_not_finite(f"gradient ({self._skipped} steps in a row)", step, losses, batch),
-                                'set precision = "bfloat16" or "float32"')  # fmt: skip
+            raise TrainingError(
+                _not_finite(f"gradient ({self._skipped} steps in a row)", step, losses, batch),
+                'set precision = "bfloat16" or "float32"',
+            )
         return losses
 
     def _batches(self, order: Order, first: int, last: int) -> Iterator[Batch]:
@@ -228,7 +260,7 @@ class Trainer:
         name = self.settings.precision
         if name == "auto":
             return torch.bfloat16 if self.device.type == "cuda" else torch.float32
-        return getattr(torch, name)  # type: ignore[no-any-return]
+        return getattr(torch, name)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         dtype = self._precision()
@@ -238,19 +270,24 @@ class Trainer:
         """Let methods add per-sample fields: once before the first step, and at the start of each epoch."""
         for update in stage.updates.values():
             for method in update.methods.values():
+                assert isinstance(method, Method)
                 if self._prepared != number:
                     self.view.extra |= method.prepare(self.view, update.sources)
                 self.view.extra |= method.refresh(epoch, self.view, update.sources, self.models[update.trains[0]])
         self._prepared = number
 
-    def _validate(self, step: int) -> None:
+    def _validate(self, step: int, *, selects: bool) -> None:
         assert self.validate is not None
         with evaluating(nn.ModuleDict(self.models)):
             score = self.validate()
         self.fitted.history.append((step, score))
         self._log({"step": step, "valid": score})
+        if not selects:
+            return
         best = self.fitted.best_score
-        if best is None or self.sign * score >= self.sign * best:  # a tie counts as progress and keeps the later weights
+        if (
+            best is None or self.sign * score >= self.sign * best
+        ):  # a tie counts as progress and keeps the later weights
             self.fitted.waited = 0
             self.fitted.best_score, self.fitted.best_step = score, step
             self.best = {name: value.detach().clone() for name, value in self._weights().items()}
@@ -276,8 +313,13 @@ class Trainer:
         tensors = {f"step/{name}": value for name, value in self.steps[number].state_dict().items()}
         tensors |= {f"best/{name}": value for name, value in self.best.items()}
         tensors |= {f"field/{name}": value for name, value in self.view.extra.items()}
-        state: dict[str, Any] = {"stage": number, "fitted": asdict(self.fitted), "scaler": self.scaler.state_dict(),
-                                 "optimisers": {}, "prepared": self._prepared}  # fmt: skip
+        state: dict[str, Any] = {
+            "stage": number,
+            "fitted": asdict(self.fitted),
+            "scaler": self.scaler.state_dict(),
+            "optimisers": {},
+            "prepared": self._prepared,
+        }
         for name, optimiser in optimisers.items():
             held, state["optimisers"][name] = flatten_optimiser(optimiser, f"optimiser/{name}/")
             tensors |= held
@@ -287,13 +329,19 @@ class Trainer:
         state["metrics_bytes"] = metrics.stat().st_size if metrics.exists() else 0
         checkpoints.save(self.fitted.steps, tensors, state)
 
-    def _restore(self, number: int, optimisers: Mapping[str, torch.optim.Optimizer], tensors: Mapping[str, Tensor],
-                 state: Mapping[str, Any]) -> None:  # fmt: skip
+    def _restore(
+        self,
+        number: int,
+        optimisers: Mapping[str, torch.optim.Optimizer],
+        tensors: Mapping[str, Tensor],
+        state: Mapping[str, Any],
+    ) -> None:
         try:
             self.steps[number].load_state_dict(_part(tensors, "step/"))
         except RuntimeError as error:
-            raise StorageError(f"the checkpoint in {self.directory} is of another model or recipe",
-                               "start in a new run directory") from error  # fmt: skip
+            raise StorageError(
+                f"the checkpoint in {self.directory} is of another model or recipe", "start in a new run directory"
+            ) from error
         for name, optimiser in optimisers.items():
             restore_optimiser(optimiser, tensors, state["optimisers"][name])
         for name, source in _sources(self.stages[number]).items():
@@ -317,7 +365,9 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _sources(stage: Stage) -> dict[str, Any]:
-    return {f"{update}/{name}": source for update, parts in stage.updates.items() for name, source in parts.sources.items()}
+    return {
+        f"{update}/{name}": source for update, parts in stage.updates.items() for name, source in parts.sources.items()
+    }
 
 
 def _not_finite(what: str, step: int, losses: Mapping[str, Tensor], batch: Batch) -> str:

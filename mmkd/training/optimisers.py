@@ -15,7 +15,9 @@ def make_optimiser(parameters: Iterable[nn.Parameter], settings: Training) -> to
     """One optimiser over models and adapters alike; torch's fused kernels."""
     parameters = list(parameters)
     if settings.optimiser == "sgd":
-        return torch.optim.SGD(parameters, settings.lr, settings.momentum, weight_decay=settings.weight_decay, fused=True)
+        return torch.optim.SGD(
+            parameters, settings.lr, settings.momentum, weight_decay=settings.weight_decay, fused=True
+        )
     kind = torch.optim.Adam if settings.optimiser == "adam" else torch.optim.AdamW
     return kind(parameters, settings.lr, weight_decay=settings.weight_decay, fused=True)
 

@@ -47,7 +47,9 @@ class Order:
         parts = [index[self.rank :: self.world] if self.world > 1 else index]
         if self.extra:
             first = step * self.extra
-            parts.append(torch.cat([self._cycled(i) for i in range(first, first + self.extra)])[self.rank :: self.world])
+            parts.append(
+                torch.cat([self._cycled(i) for i in range(first, first + self.extra)])[self.rank :: self.world]
+            )
         return torch.cat(parts) if self.extra else parts[0]
 
     def _cycled(self, position: int) -> Tensor:

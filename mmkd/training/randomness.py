@@ -49,7 +49,7 @@ def set_global(value: int) -> None:
 
 
 class StepKeys:
-    """`keys[step]` = a key per optimiser step, drawn in blocks because one `SeedSequence` a step would show in the loop."""
+    """`keys[step]` = a key per optimiser step, drawn in blocks: one `SeedSequence` a step would show in the loop."""
 
     def __init__(self, seed: int, purpose: str, rank: int = 0) -> None:
         self.seed, self.purpose, self.rank = seed, purpose, rank

@@ -11,11 +11,23 @@ from mmkd.errors import LayoutError, RegistryError
 from mmkd.layouts import BEV, CORE_LAYOUTS, MAP, NODES, SERIES, TOKENS, VECTOR, VOLUME, Layout, Spec
 
 STUDENT = {
-    VECTOR: (5,), NODES: (5,), TOKENS: (9, 5), SERIES: (5, 20), MAP: (5, 6, 6), VOLUME: (5, 2, 3, 4), BEV: (5, 4, 4)
-}  # fmt: skip
+    VECTOR: (5,),
+    NODES: (5,),
+    TOKENS: (9, 5),
+    SERIES: (5, 20),
+    MAP: (5, 6, 6),
+    VOLUME: (5, 2, 3, 4),
+    BEV: (5, 4, 4),
+}
 TEACHER = {
-    VECTOR: (7,), NODES: (7,), TOKENS: (16, 7), SERIES: (7, 8), MAP: (7, 4, 4), VOLUME: (7, 2, 2, 2), BEV: (7, 2, 2)
-}  # fmt: skip
+    VECTOR: (7,),
+    NODES: (7,),
+    TOKENS: (16, 7),
+    SERIES: (7, 8),
+    MAP: (7, 4, 4),
+    VOLUME: (7, 2, 2, 2),
+    BEV: (7, 2, 2),
+}
 ROUTES = {
     (VECTOR, VECTOR): "Linear",
     (VECTOR, NODES): "VectorToNodes Nodes",
@@ -76,8 +88,11 @@ def changer(source, target, name="Changer", **attributes):
         pooled = feature.movedim(source.channel_axis, 1).flatten(2).mean(2) if feature.dim() > 2 else feature
         return pooled.reshape(len(feature), *self.spec.shape)
 
-    return type(name, (Adapter,), {"source": source, "target": target, "output_spec": classmethod(output_spec),
-                                   "forward": forward, **attributes})  # fmt: skip
+    return type(
+        name,
+        (Adapter,),
+        {"source": source, "target": target, "output_spec": classmethod(output_spec), "forward": forward, **attributes},
+    )
 
 
 def names(adapter):

@@ -28,10 +28,14 @@ class Drives(Dataset):
         label = torch.randint(0, 3, (120,), generator=draws)
         scene = F.one_hot(label, 3).float() + 0.3 * torch.randn(120, 3, generator=draws)
         camera = torch.cat([scene + torch.randn(120, 3, generator=draws), torch.randn(120, 2, generator=draws)], 1)
-        fields = {"camera": Field((5,), layout="vector"), "lidar": Field((3,), layout="vector"),
-                  "label": Field((), "int64", target=True, classes=("car", "bus", "tram"))}  # fmt: skip
-        super().__init__(fields, {"camera": camera, "lidar": scene, "label": label},
-                         groups=torch.arange(120) // 8, unit="drive")  # fmt: skip
+        fields = {
+            "camera": Field((5,), layout="vector"),
+            "lidar": Field((3,), layout="vector"),
+            "label": Field((), "int64", target=True, classes=("car", "bus", "tram")),
+        }
+        super().__init__(
+            fields, {"camera": camera, "lidar": scene, "label": label}, groups=torch.arange(120) // 8, unit="drive"
+        )
 
     def split(self, seed):
         drives = torch.randperm(15, generator=torch.Generator().manual_seed(seed))
@@ -66,13 +70,22 @@ def recipe(plugin):
         "dataset": {"use": plugin("datasets", "fake/drives", f"{__name__}:Drives")},
         "task": {"use": "classification"},
         "student": {"use": "mlp", "inputs": {"x": "camera"}, "hidden": 6},
-        "sources": {"teacher": {"model": {"use": "mlp", "inputs": {"x": "lidar"}, "hidden": 10},
-                                "training": {**TRAINING, "steps": 40}}},
-        "methods": [{"use": plugin("methods", "fake/info-nce", f"{__name__}:InfoNCE"), "name": "nce",
-                     "weight": {"start": 0.0, "end": 1.0, "steps": 10}}],
+        "sources": {
+            "teacher": {
+                "model": {"use": "mlp", "inputs": {"x": "lidar"}, "hidden": 10},
+                "training": {**TRAINING, "steps": 40},
+            }
+        },
+        "methods": [
+            {
+                "use": plugin("methods", "fake/info-nce", f"{__name__}:InfoNCE"),
+                "name": "nce",
+                "weight": {"start": 0.0, "end": 1.0, "steps": 10},
+            }
+        ],
         "training": {**TRAINING, "labelled_batch": 16},
         "evaluation": {"controls": ["hard-teacher", "shuffled-teacher", "permuted-teacher", "restricted-teacher"]},
-    }  # fmt: skip
+    }
 
 
 # --- its passage ------------------------------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ def test_the_average_follows_the_student_and_nothing_else_moves_it(plugin):
         assert not any(part.training for part in past.model.modules())
         assert all(not p.requires_grad and p.grad is None for p in past.model.parameters())
 
-    stages[0].after_step = [*stages[0].after_step, follow]
+    stages[0].after_step = [follow]
     trainer = Trainer(models, stages, view, Training(steps=5, batch_size=16, weight_decay=0.1), seed=0)
     optimiser = make_optimiser(trainer.steps[0].trained_by("student"), trainer.settings)
     held = {id(p) for group in optimiser.param_groups for p in group["params"]}

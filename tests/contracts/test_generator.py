@@ -15,7 +15,8 @@ from mmkd.errors import BindingError, ConfigError, DataError
 from mmkd.evaluation.experiment import Experiment
 from mmkd.evaluation.explain import explain
 from mmkd.schemes.base import Parts, Scheme, Stage, Update
-from mmkd.sources.stored import cached
+from mmkd.sources.live import Live
+from mmkd.sources.stored import Stored, cached
 from mmkd.training.loop import Trainer
 from mmkd.training.settings import Training
 from tests.contracts.passage import TRAINING, bring_through
@@ -125,8 +126,10 @@ def test_an_update_moves_what_it_trains_and_nothing_else(plugin, trained):
     settings = Training(steps=3, batch_size=16, optimiser="adamw", weight_decay=0.1)
     learners = {name: models[name] for name in ("student", "generator")}
     Trainer(learners, [Stage({trained: stage.updates[trained]})], view, settings, seed=0).run()
-    moved = {name: [not p.equal(q) for p, q in zip(before[name], model.parameters(), strict=True)]
-             for name, model in models.items()}  # fmt: skip
+    moved = {
+        name: [not p.equal(q) for p, q in zip(before[name], model.parameters(), strict=True)]
+        for name, model in models.items()
+    }
     assert all(moved.pop(trained))
     assert not any(any(each) for each in moved.values())
     assert all(p.grad is None and not p.requires_grad for p in teacher.model.parameters())
@@ -156,8 +159,9 @@ def test_no_answer_to_another_question_is_passed_off_as_the_teachers(plugin, tmp
     """Stored signals, and models that run on all rows, say nothing of generated inputs."""
     models, teacher, stage, view = parts(recipe(plugin))
     batch = view.batch(view.rows[:8])
-    stored = cached(teacher, view, set(), tmp_path, {})
-    assert stored is not teacher
+    assert cached(teacher, view, set(), tmp_path, {}) is teacher  # nothing stored could be differentiated
+    stored = cached(Live(teacher.knowledge), view, set(), tmp_path, {})
+    assert isinstance(stored, Stored)
     both = [source.signals(batch, None, None).logits for source in (stored, teacher)]
     assert torch.allclose(*both, atol=1e-6)
     stage.updates["student"].sources["teacher"] = stored

@@ -30,8 +30,10 @@ class Gestures(Dataset):
         draws = torch.Generator().manual_seed(0)
         label = torch.arange(180) % 3
         seen = {"camera": torch.randn(180, 5, generator=draws), "imu": torch.randn(180, 4, generator=draws)}
-        seen = {name: noise.index_put((torch.arange(180), label), torch.tensor(1.5), accumulate=True)
-                for name, noise in seen.items()}  # fmt: skip
+        seen = {
+            name: noise.index_put((torch.arange(180), label), torch.tensor(1.5), accumulate=True)
+            for name, noise in seen.items()
+        }
         fields = {"camera": Field((5,), layout="vector"), "imu": Field((4,), layout="vector")}
         target = Field((), "int64", target=True, classes=("wave", "push", "rest"))
         super().__init__({**fields, "label": target}, {**seen, "label": label})
@@ -52,7 +54,7 @@ def recipe(plugin, *, dropout=0.3, methods=(), **peer):
         "scheme": {"use": "mutual", "peer": {"use": "mlp", "inputs": {"x": "imu"}, "hidden": 6, **peer}},
         "methods": [{"use": "soft-targets", "temperature": 1.0}, *methods],
         "training": TRAINING,
-    }  # fmt: skip
+    }
 
 
 # --- its passage ------------------------------------------------------------------------------------------------------
@@ -72,9 +74,15 @@ def test_two_students_teach_each_other(plugin, tmp_path):
     resolved = passage.run.directory / "resolved.toml"
     again, _ = recipes.load(str(resolved))
     assert again.scheme.resolved("schemes", "scheme")["peer"] == {
-        "use": "mlp", "inputs": {"x": "imu"}, "taps": {}, "layouts": {},
-        "hidden": 6, "layers": 2, "dropout": 0.0, "norm": "none",
-    }  # fmt: skip
+        "use": "mlp",
+        "inputs": {"x": "imu"},
+        "taps": {},
+        "layouts": {},
+        "hidden": 6,
+        "layers": 2,
+        "dropout": 0.0,
+        "norm": "none",
+    }
 
 
 def test_each_learns_from_what_the_other_says_at_that_moment(plugin):

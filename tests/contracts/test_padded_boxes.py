@@ -29,8 +29,12 @@ class Scenes(LazyDataset):
     rows_at_once = 8
 
     def __init__(self):
-        fields = {"camera": Field((None, 4)), "lidar": Field((None, 4)), "seen": Field((None,), "bool"),
-                  "boxes": Field((None, 4), target=True)}  # fmt: skip
+        fields = {
+            "camera": Field((None, 4)),
+            "lidar": Field((None, 4)),
+            "seen": Field((None,), "bool"),
+            "boxes": Field((None, 4), target=True),
+        }
         super().__init__(fields, {}, groups=torch.arange(90) // 3, unit="drive")
         self.reads: list[int] = []
 
@@ -122,7 +126,7 @@ def recipe(plugin, *, scenes="Scenes", **training):
         "methods": [{"use": plugin("methods", "fake/imitate", f"{__name__}:Imitate")}],
         "training": {**TRAINING, **training},
         "evaluation": {"controls": ["hard-teacher", "permuted-teacher", "self-training", "restricted-teacher"]},
-    }  # fmt: skip
+    }
 
 
 # --- its passage ------------------------------------------------------------------------------------------------------

@@ -28,8 +28,11 @@ class Slices(LazyDataset):
     """A bright square, which one sequence shows less clearly than the other; training sees random patches."""
 
     def __init__(self):
-        fields = {"t1": Field((1, None, None), layout="map"), "flair": Field((1, None, None), layout="map"),
-                  "tumour": Field((None, None), "int64", target=True, classes=("none", "tumour"))}  # fmt: skip
+        fields = {
+            "t1": Field((1, None, None), layout="map"),
+            "flair": Field((1, None, None), layout="map"),
+            "tumour": Field((None, None), "int64", target=True, classes=("none", "tumour")),
+        }
         super().__init__(fields, {}, groups=PATIENT, unit="patient")
 
     def __len__(self):
@@ -117,12 +120,15 @@ def recipe(plugin):
         "dataset": {"use": plugin("datasets", "fake/slices", f"{__name__}:Slices")},
         "task": {"use": plugin("tasks", "fake/patches", f"{__name__}:Patches")},
         "student": {"use": net, "inputs": {"image": "t1"}},
-        "sources": {"teacher": {"model": {"use": net, "inputs": {"image": "flair"}, "width": 8, "depth": 2,
-                                          "layouts": {"map": "map"}}}},
+        "sources": {
+            "teacher": {
+                "model": {"use": net, "inputs": {"image": "flair"}, "width": 8, "depth": 2, "layouts": {"map": "map"}}
+            }
+        },
         "methods": [{"use": "soft-targets"}, {"use": "fitnets", "student_role": "map", "weight": 0.1}],
         "training": {**TRAINING, "lr": 0.1, "batch_size": 8},
         "evaluation": {"controls": ["hard-teacher", "shuffled-teacher", "permuted-teacher"]},
-    }  # fmt: skip
+    }
 
 
 # --- its passage ------------------------------------------------------------------------------------------------------

@@ -21,10 +21,14 @@ class Neighbours(Dataset):
         x, source = torch.randn(90, 5, generator=draws), torch.randint(0, 90, (270,), generator=draws)
         edges = torch.stack([source, torch.arange(90).repeat(3)])
         around = torch.zeros(90).index_add(0, edges[1], x[edges[0], 0]) + 2 * x[:, 1]
-        fields = {"x": Field((5,), layout="nodes"), "edge_index": Field((2, 270), "int64", "edges", kind="relation"),
-                  "label": Field((), "int64", target=True, classes=("no", "yes"))}  # fmt: skip
-        super().__init__(fields, {"x": x, "label": (around > 0).long()}, relations={"edge_index": edges},
-                         single_graph=True)  # fmt: skip
+        fields = {
+            "x": Field((5,), layout="nodes"),
+            "edge_index": Field((2, 270), "int64", "edges", kind="relation"),
+            "label": Field((), "int64", target=True, classes=("no", "yes")),
+        }
+        super().__init__(
+            fields, {"x": x, "label": (around > 0).long()}, relations={"edge_index": edges}, single_graph=True
+        )
         self.hide = hide
 
     def split(self, seed):
@@ -54,12 +58,16 @@ def recipe(plugin, *, hide=False):
         "dataset": {"use": plugin("datasets", "fake/neighbours", f"{__name__}:Neighbours"), "hide": hide},
         "task": {"use": "classification"},
         "student": {"use": "mlp", "hidden": 8, "dropout": 0.3},
-        "sources": {"teacher": {"model": {"use": plugin("models", "fake/sum", f"{__name__}:Sum")},
-                                "training": {**TRAINING, "steps": 30, "lr": 0.05}}},
+        "sources": {
+            "teacher": {
+                "model": {"use": plugin("models", "fake/sum", f"{__name__}:Sum")},
+                "training": {**TRAINING, "steps": 30, "lr": 0.05},
+            }
+        },
         "methods": [{"use": "soft-targets"}, {"use": "fitnets", "student_role": "penultimate", "weight": 0.1}],
         "training": {**TRAINING, "labelled_batch": 4},
         "evaluation": {"controls": ["hard-teacher", "shuffled-teacher", "permuted-teacher", "restricted-teacher"]},
-    }  # fmt: skip
+    }
 
 
 # --- its passage ------------------------------------------------------------------------------------------------------
@@ -74,8 +82,13 @@ def test_the_graph_stays_with_the_teacher(plugin, tmp_path, arm, hide):
     assert passage.bundle.reads == ("x",)
     assert arms["restricted-teacher"]["status"] == "not applicable"
     assert {name for name in arms if arms[name]["status"] == "done"} == {
-        "teacher", "alone", "distilled", "hard-teacher", "shuffled-teacher", "permuted-teacher"
-    }  # fmt: skip
+        "teacher",
+        "alone",
+        "distilled",
+        "hard-teacher",
+        "shuffled-teacher",
+        "permuted-teacher",
+    }
     assert "on this graph" in passage.run.result["comparisons"][0]["notes"]
 
     # What was recorded, computed again from the weights and the whole graph.

@@ -24,10 +24,14 @@ class Reviews(Dataset):
         clause = torch.randn(200, 6, generator=draws) + (2 * label - 1)[:, None]
         x = torch.where(but[:, None], clause - torch.randn(200, 6, generator=draws), clause)
         super().__init__(
-            {"x": Field((6,)), "clause": Field((6,)), "but": Field((), "bool"),
-             "label": Field((), "int64", target=True, classes=("bad", "good"))},
+            {
+                "x": Field((6,)),
+                "clause": Field((6,)),
+                "but": Field((), "bool"),
+                "label": Field((), "int64", target=True, classes=("bad", "good")),
+            },
             {"x": x, "clause": clause, "but": but, "label": label},
-        )  # fmt: skip
+        )
 
     def split(self, seed):
         rows = torch.randperm(200, generator=torch.Generator().manual_seed(seed))
@@ -64,10 +68,16 @@ def recipe(plugin, **student):
         "task": {"use": "classification"},
         "student": {"use": "mlp", "inputs": {"x": "x"}, "hidden": 8, "dropout": 0.2, **student},
         "sources": {"rule": {"use": plugin("sources", "fake/but-rule", f"{__name__}:ButRule")}},
-        "methods": [{"use": "soft-targets", "source": "rule", "temperature": 1.0,
-                     "weight": {"start": 0.0, "end": 1.0, "steps": 5}}],
+        "methods": [
+            {
+                "use": "soft-targets",
+                "source": "rule",
+                "temperature": 1.0,
+                "weight": {"start": 0.0, "end": 1.0, "steps": 5},
+            }
+        ],
         "training": TRAINING,
-    }  # fmt: skip
+    }
 
 
 def parts(table):

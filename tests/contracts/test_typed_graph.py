@@ -25,11 +25,17 @@ class Library(Dataset):
         x, author = torch.randn(80, 4, generator=draws), torch.randn(30, 3, generator=draws)
         writer = torch.arange(80) % 30
         edges = {WRITES: torch.stack([writer, torch.arange(80)]), CITES: torch.randint(0, 80, (2, 60), generator=draws)}
-        fields = {"x": Field((4,), layout="vector"), "x_dict": Field(kind="relation"),
-                  "edge_index_dict": Field(dtype="int64", kind="relation"),
-                  "label": Field((), "int64", target=True, classes=("A", "B"))}  # fmt: skip
-        super().__init__(fields, {"x": x, "label": (author[writer, 0] + x[:, 0] > 0).long()},
-                         relations={"x_dict": {"paper": x, "author": author}, "edge_index_dict": edges})  # fmt: skip
+        fields = {
+            "x": Field((4,), layout="vector"),
+            "x_dict": Field(kind="relation"),
+            "edge_index_dict": Field(dtype="int64", kind="relation"),
+            "label": Field((), "int64", target=True, classes=("A", "B")),
+        }
+        super().__init__(
+            fields,
+            {"x": x, "label": (author[writer, 0] + x[:, 0] > 0).long()},
+            relations={"x_dict": {"paper": x, "author": author}, "edge_index_dict": edges},
+        )
 
     def cut(self, hidden):
         seen = torch.ones(80, dtype=torch.bool).index_fill(0, hidden, False)
@@ -73,12 +79,16 @@ def recipe(plugin):
         "dataset": {"use": plugin("datasets", "fake/library", f"{__name__}:Library")},
         "task": {"use": "classification"},
         "student": {"use": "mlp", "hidden": 8},
-        "sources": {"teacher": {"model": {"use": plugin("models", "fake/typed", f"{__name__}:Typed")},
-                                "training": {**TRAINING, "steps": 30, "lr": 0.03}}},
+        "sources": {
+            "teacher": {
+                "model": {"use": plugin("models", "fake/typed", f"{__name__}:Typed")},
+                "training": {**TRAINING, "steps": 30, "lr": 0.03},
+            }
+        },
         "methods": [{"use": "soft-targets"}, {"use": "fitnets", "student_role": "penultimate"}],
         "training": TRAINING,
         "evaluation": {"controls": ["shuffled-teacher"]},
-    }  # fmt: skip
+    }
 
 
 # --- its passage ------------------------------------------------------------------------------------------------------
@@ -102,8 +112,9 @@ def test_typed_graphs_pass_through(plugin, tmp_path):
 def test_the_tap_reaches_into_the_dict_of_node_types(plugin):
     explained = explain(recipe(plugin))
     assert explained["sources"]["teacher"]["models"][0]["taps"]["penultimate"] == {
-        "path": "conv.paper", "form": "nodes [12] (guessed)"
-    }  # fmt: skip
+        "path": "conv.paper",
+        "form": "nodes [12] (guessed)",
+    }
     hint = next(method for method in explained["methods"] if method["name"] == "fitnets")
     assert hint["alignment"][0]["steps"] == ["VectorToNodes", "Nodes"]
 

@@ -79,8 +79,11 @@ class MLP(nn.Module):
 
 
 def mlp(rows=20, **field):
-    made = setup(seeded(MLP), {"x": Field((4,), layout="vector", **field), "other": Field((2,))},
-                 {"x": draw(rows, 4), "other": draw(rows, 2)})  # fmt: skip
+    made = setup(
+        seeded(MLP),
+        {"x": Field((4,), layout="vector", **field), "other": Field((2,))},
+        {"x": draw(rows, 4), "other": draw(rows, 2)},
+    )
     norm = made.model.module.hidden[1]
     norm.running_mean.copy_(draw(16, seed=1))
     norm.running_var.copy_(draw(16, seed=2).exp())
@@ -133,8 +136,11 @@ class Net(nn.Module):
 
 def two_fields():
     """Two sensors concatenated, with names that collide with those in the graph, and a nested constant."""
-    fields = {"linear": Field((4,), layout="vector"), "t1-ce": Field((2,), layout="vector"),
-              "prior": Field((3,), kind="constant")}  # fmt: skip
+    fields = {
+        "linear": Field((4,), layout="vector"),
+        "t1-ce": Field((2,), layout="vector"),
+        "prior": Field((3,), kind="constant"),
+    }
     samples = {"linear": draw(7, 4), "t1-ce": draw(7, 2, seed=1)}
     prior = {"log": {"p": torch.tensor([1.0, 2.0, 3.0])}}
     return setup(seeded(lambda: Net(6)), fields, samples, {"x": ["linear", "t1-ce"]}, constants={"prior": prior})
@@ -176,9 +182,13 @@ class Tree(Estimator):
         # x <= threshold must decide alike in float32: the largest float32 that is not above the threshold.
         threshold = t.threshold.astype(np.float32)
         threshold = np.where(threshold > t.threshold, np.nextafter(threshold, np.float32(-np.inf)), threshold)
-        self.nodes = {"left": t.children_left.tolist(), "right": t.children_right.tolist(),
-                      "feature": t.feature.tolist(), "threshold": threshold.tolist(),
-                      "value": t.value[:, :, 0].tolist()}  # fmt: skip
+        self.nodes = {
+            "left": t.children_left.tolist(),
+            "right": t.children_right.tolist(),
+            "feature": t.feature.tolist(),
+            "threshold": threshold.tolist(),
+            "value": t.value[:, :, 0].tolist(),
+        }
 
     def predict(self, inputs):
         left, right, feature = (np.array(self.nodes[name]) for name in ("left", "right", "feature"))
@@ -195,14 +205,23 @@ class Tree(Estimator):
         leaves = [i for i in ids if n["left"][i] < 0]
         outputs = len(n["value"][0])
         node = helper.make_node(
-            "TreeEnsembleRegressor", ["x"], ["logits"], domain="ai.onnx.ml", n_targets=outputs,
-            nodes_treeids=[0] * len(ids), nodes_nodeids=ids, nodes_featureids=[max(f, 0) for f in n["feature"]],
-            nodes_values=n["threshold"], nodes_modes=["LEAF" if i in leaves else "BRANCH_LEQ" for i in ids],
-            nodes_truenodeids=[max(i, 0) for i in n["left"]], nodes_falsenodeids=[max(i, 0) for i in n["right"]],
-            target_treeids=[0] * len(leaves) * outputs, target_nodeids=[i for i in leaves for _ in range(outputs)],
+            "TreeEnsembleRegressor",
+            ["x"],
+            ["logits"],
+            domain="ai.onnx.ml",
+            n_targets=outputs,
+            nodes_treeids=[0] * len(ids),
+            nodes_nodeids=ids,
+            nodes_featureids=[max(f, 0) for f in n["feature"]],
+            nodes_values=n["threshold"],
+            nodes_modes=["LEAF" if i in leaves else "BRANCH_LEQ" for i in ids],
+            nodes_truenodeids=[max(i, 0) for i in n["left"]],
+            nodes_falsenodeids=[max(i, 0) for i in n["right"]],
+            target_treeids=[0] * len(leaves) * outputs,
+            target_nodeids=[i for i in leaves for _ in range(outputs)],
             target_ids=list(range(outputs)) * len(leaves),
             target_weights=[value for i in leaves for value in n["value"][i]],
-        )  # fmt: skip
+        )
         width = self.inputs["x"].shape[0]
         x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", width])
         logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", outputs])
@@ -232,23 +251,29 @@ class Shift(Estimator):
 
         nodes = [helper.make_node("Add", ["x", "prior"], ["a"]), helper.make_node("Identity", ["a"], ["logits"])]
         ports = [port("x", "n", 3), port("prior", 3)], [port("logits", "n", 3), port("a", "n", 3)]
-        return helper.make_model(helper.make_graph(nodes, "shift", *ports), ir_version=10,
-                                 opset_imports=[helper.make_opsetid("", 20)])  # fmt: skip
+        return helper.make_model(
+            helper.make_graph(nodes, "shift", *ports), ir_version=10, opset_imports=[helper.make_opsetid("", 20)]
+        )
 
 
 def shift():
     fields = {"a": Field((3,)), "x": Field((3,), kind="constant"), "label": LABEL}
     samples = {"a": draw(5, 3), "label": torch.zeros(5, dtype=torch.long)}
-    made = Setup(Shift({}, {}), Dataset(fields, samples, constants={"x": torch.tensor([1.0, 2.0, 3.0])}),
-                 Classification(fields))  # fmt: skip
+    made = Setup(
+        Shift({}, {}), Dataset(fields, samples, constants={"x": torch.tensor([1.0, 2.0, 3.0])}), Classification(fields)
+    )
     made.model.binding = bind_names(Shift.reads, fields, {"x": "a", "prior": "x"})
     return made
 
 
 def tree(inputs=None, rows=500):
     """A fitted tree; its default binding reads one field, `{"x": ["a", "b"]}` two."""
-    fields = {"x": Field((6,), layout="vector"), "a": Field((2,), layout="vector"),
-              "b": Field((4,), layout="vector"), "label": LABEL}  # fmt: skip
+    fields = {
+        "x": Field((6,), layout="vector"),
+        "a": Field((2,), layout="vector"),
+        "b": Field((4,), layout="vector"),
+        "label": LABEL,
+    }
     x = draw(rows, 6)
     values = {"x": x, "a": x[:, :2].clone(), "b": x[:, 2:].clone(), "label": torch.zeros(rows, dtype=torch.long)}
     dataset = Dataset(fields, values)

@@ -136,7 +136,12 @@ class TestManifest:
         assert manifest["bound"] == {"x": ["linear", "t1-ce"], "prior": ["prior"]}
         assert manifest["constants"] == ["prior"]
         assert manifest["fields"]["linear"] == {
-            "shape": [4], "dtype": "float32", "layout": "vector", "kind": "sample", "axes": "B C"}  # fmt: skip
+            "shape": [4],
+            "dtype": "float32",
+            "layout": "vector",
+            "kind": "sample",
+            "axes": "B C",
+        }
         assert manifest["outputs"] == {"logits": {"shape": [3], "dtype": "float32"}}
         assert manifest["task"]["classes"] == list(students.CLASSES)
         assert manifest["recipe"] == "test/two_fields"
@@ -188,8 +193,12 @@ class TestOriginal:
             "t.simple(t.Doubles(3)).export(sys.argv[1])\n"
             "with t.pytest.raises(t.MmkdError): t.simple(t.Branches()).export(sys.argv[2])\n"
         )
-        done = subprocess.run([sys.executable, "-c", code, tmp_path / "a", tmp_path / "b"], check=True,
-                              capture_output=True, cwd=Path(__file__).parents[2])  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-c", code, tmp_path / "a", tmp_path / "b"],
+            check=True,
+            capture_output=True,
+            cwd=Path(__file__).parents[2],
+        )
         assert (done.stdout, done.stderr) == (b"", b"")
 
 
@@ -287,8 +296,11 @@ class TestRefusals:
     def test_nested_field(self, tmp_path):
         fields = {"x_dict": Field((4,)), "label": students.LABEL}
         data = {"x_dict": {"paper": students.draw(8, 4)}, "label": torch.zeros(8, dtype=torch.long)}
-        made = students.Setup(Bound(Nested(), bind(Nested.forward, fields)), students.Dataset(fields, data),
-                              students.Classification(fields))  # fmt: skip
+        made = students.Setup(
+            Bound(Nested(), bind(Nested.forward, fields)),
+            students.Dataset(fields, data),
+            students.Classification(fields),
+        )
         self.refused(made, tmp_path, BindingError, "'x_dict'", "dict", "cannot be an ONNX input")
 
     def test_sparse_relation(self, tmp_path):
@@ -407,8 +419,12 @@ class TestGraph:
         assert len(caplog.records) == 1
 
     def test_inputs_that_reach_no_output(self):
-        branch = helper.make_graph([helper.make_node("Neg", ["b"], ["t"])], "t", [],
-                                   [helper.make_tensor_value_info("t", TensorProto.FLOAT, None)])  # fmt: skip
+        branch = helper.make_graph(
+            [helper.make_node("Neg", ["b"], ["t"])],
+            "t",
+            [],
+            [helper.make_tensor_value_info("t", TensorProto.FLOAT, None)],
+        )
         nodes = [
             helper.make_node("ReduceMax", ["a"], ["m"]),
             helper.make_node("Cast", ["m"], ["c"], to=TensorProto.BOOL),

@@ -34,8 +34,9 @@ class TestWithoutTorch:
             "student = Student.load(sys.argv[1], threads=1)\n"
             "print(student.classify(x=np.load(sys.argv[2]))['class'].tolist())\n"
         )
-        done = subprocess.run([sys.executable, "-c", code, bundle.path, tmp_path / "x.npy"],
-                              check=True, capture_output=True, text=True)  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-c", code, bundle.path, tmp_path / "x.npy"], check=True, capture_output=True, text=True
+        )
         expected = bundle.load().classify(x=made.batch()["x"].numpy())["class"].tolist()
         assert done.stdout.strip() == str(expected)
 

@@ -228,10 +228,19 @@ def lower_is_better() -> dict[str, Any]:
         arm["history"] = [[[100, 5.0], [200, 4.0 + 0.1 * seed]] for seed in range(5)]
         for key in ("calibration", "reliability", "fidelity"):
             arm.pop(key, None)
-    compared = verdicts.adjust([
-        verdicts.compare("distilled", "alone", candidate_scores=errors["distilled"], baseline_scores=errors["alone"],
-                         metric="mae", higher_is_better=False, unit="subject")
-    ])  # fmt: skip
+    compared = verdicts.adjust(
+        [
+            verdicts.compare(
+                "distilled",
+                "alone",
+                candidate_scores=errors["distilled"],
+                baseline_scores=errors["alone"],
+                metric="mae",
+                higher_is_better=False,
+                unit="subject",
+            )
+        ]
+    )
     result["dataset"]["unit"] = "subject"
     result["comparisons"], result["gap_recovered"] = [c.to_json() for c in compared], None
     result["statements"] = [c.reason for c in compared]

@@ -102,8 +102,15 @@ def test_rounding():
     assert percent.number(-0.00001, "+") == "+0.00"
     assert percent.number(None) == facts.ABSENT
     assert [facts.short(n) for n in (0, 950, 999.9, 9610, 2_000_000, 1e10, 1e16, None)] == [
-        "0", "950", "1 k", "9.61 k", "2 M", "10 G", "1e+04 T", facts.ABSENT,
-    ]  # fmt: skip
+        "0",
+        "950",
+        "1 k",
+        "9.61 k",
+        "2 M",
+        "10 G",
+        "1e+04 T",
+        facts.ABSENT,
+    ]
     assert facts.steps({"cost": {"steps": [1600, 2000]}}) == "1,600-2,000"
     assert facts.key_facts(make(THREE) | {"seeds": [0, 1, 2, 5, 7, 8]})["seeds"].startswith("6 (0-2, 5, 7-8)")
 

@@ -102,13 +102,23 @@ def lesson(view, *, methods=("soft-targets", "fitnets"), weights=None):
     return student, teacher, Update(["student"], Classification(FIELDS), 1.0, built, weights, {"teacher": teacher})
 
 
-def train(student, update, view, *, stages=None, validate=None, directory=None, progress=None, better=True, seed=3,
-          **settings):  # fmt: skip
+def train(
+    student, update, view, *, stages=None, validate=None, directory=None, progress=None, better=True, seed=3, **settings
+):
     """Train it, and give the trainer; `fitted` is in it."""
     chosen = Training(**{"steps": 6, "batch_size": 8, "evaluate_every": 2, **settings})
     stages = stages or [Stage({"student": update})]
-    trainer = Trainer({"student": student}, stages, view, chosen, seed=seed, validate=validate, directory=directory,
-                      progress=progress, higher_is_better=better)  # fmt: skip
+    trainer = Trainer(
+        {"student": student},
+        stages,
+        view,
+        chosen,
+        seed=seed,
+        validate=validate,
+        directory=directory,
+        progress=progress,
+        higher_is_better=better,
+    )
     trainer.run()
     return trainer
 
@@ -127,15 +137,21 @@ def assert_equal(one, other):
 
 def arm(plan, directory, *, weight=0.0, seed=0, **student):
     """Weights of one arm whose distillation has no weight, so that nothing but chance could tell it from `alone`."""
-    methods = [{"use": "soft-targets", "weight": weight}, {"use": "fitnets", "student_role": "penultimate",
-                                                           "weight": weight}]  # fmt: skip
-    recipe, _ = recipes.load({
-        "dataset": {"use": "fake/data"}, "task": {"use": "classification"}, "methods": methods,
-        "student": {"use": "mlp", "hidden": 6, "dropout": 0.5, **student},
-        "sources": {"teacher": {"model": {"use": "mlp", "hidden": 9, "dropout": 0.5}, "cache": False}},
-        "training": {"steps": 8, "batch_size": 8, "lr": 0.01, "select": "last", "checkpoint_seconds": 60.0},
-        "evaluation": {"latency": False},
-    })  # fmt: skip
+    methods = [
+        {"use": "soft-targets", "weight": weight},
+        {"use": "fitnets", "student_role": "penultimate", "weight": weight},
+    ]
+    recipe, _ = recipes.load(
+        {
+            "dataset": {"use": "fake/data"},
+            "task": {"use": "classification"},
+            "methods": methods,
+            "student": {"use": "mlp", "hidden": 6, "dropout": 0.5, **student},
+            "sources": {"teacher": {"model": {"use": "mlp", "hidden": 9, "dropout": 0.5}, "cache": False}},
+            "training": {"steps": 8, "batch_size": 8, "lr": 0.01, "select": "last", "checkpoint_seconds": 60.0},
+            "evaluation": {"latency": False},
+        }
+    )
     experiment = Experiment(recipe)
     experiment.dataset = Data()
     job = Job(experiment, plan, seed, directory)
@@ -201,6 +217,33 @@ def test_early_stopping_keeps_the_best_weights(better):
     assert_equal(weights_of(student), seen[2][0])
     assert not any(any(modes) for _, modes in seen)
     assert all(part.training for part in student.modules())
+
+
+def test_the_last_stage_alone_selects():
+    """A stage that prepares, such as FitNets' hints, neither ends the training nor gives the weights."""
+    student, _, update = lesson(view := a_view())
+    stages = [Stage({"student": update}, share=0.6), Stage({"student": update}, data="labelled", share=0.4)]
+    scores = iter([0.9, 0.8, 0.7, 0.1, 0.2])
+    seen = []
+
+    def validate():
+        seen.append(weights_of(student))
+        return next(scores)
+
+    fitted = train(student, update, view, stages=stages, steps=10, validate=validate, patience=1).fitted
+    assert [step for step, _ in fitted.history] == [2, 4, 6, 8, 10]
+    assert (fitted.best_step, fitted.best_score, fitted.stopped) == (10, 0.2, False)
+    assert_equal(weights_of(student), seen[-1])
+
+
+def test_sources_are_told_of_every_step_once():
+    student, teacher, update = lesson(view := a_view())
+    told = []
+    teacher.after_step = lambda models: told.append(sorted(models))
+    second = Update(["student"], update.task, sources={"also": teacher})
+    hook = [lambda models: told.append("hook")]
+    train(student, update, view, stages=[Stage({"student": update, "again": second}, after_step=hook)], steps=3)
+    assert told == [["student"], "hook"] * 3
 
 
 def test_select_last_keeps_the_last():
@@ -274,8 +317,9 @@ def test_adapters_are_trained_and_clipped_with_the_student():
     before = {name: [p.detach().clone() for p in part.parameters()] for name, part in parts.items()}
     train(student, update, view, steps=1, optimiser="sgd", momentum=0.0, lr=1.0, clip_norm=0.01)
     now = {name: [p.detach() for p in part.parameters()] for name, part in parts.items()}
-    moved = {name: sum(float((p - q).square().sum()) for p, q in zip(now[name], before[name], strict=True))
-             for name in parts}  # fmt: skip
+    moved = {
+        name: sum(float((p - q).square().sum()) for p, q in zip(now[name], before[name], strict=True)) for name in parts
+    }
     assert moved["adapter"] > 1e-6
     assert moved["student"] > 1e-6
     assert math.sqrt(sum(moved.values())) == pytest.approx(0.01, rel=1e-3)
@@ -389,19 +433,46 @@ def course(directory, cut=None, stages=1, **settings):
     student, _, update = lesson(view, methods=("soft-targets", "fitnets", "anchors"), weights={"anchors": 0.1})
     plan = [Stage({"student": update})]
     if stages == 2:
-        plan = [Stage({"student": update}, data="labelled", share=0.4),
-                Stage({"student": Update(["student"], update.task, sources=update.sources,
-                                         methods={"anchors": update.methods["anchors"]})}, share=0.6)]  # fmt: skip
-    chosen = {"steps": 12, "batch_size": 8, "labelled_batch": 4, "lr": 0.02, "weight_decay": 0.01, "evaluate_every": 3,
-              "schedule": "cosine", "warmup": 2, "clip_norm": 2.0, "log_every": 1,
-              "checkpoint_seconds": 60.0 if cut is None else 0.0, **settings}  # fmt: skip
+        plan = [
+            Stage({"student": update}, data="labelled", share=0.4),
+            Stage(
+                {
+                    "student": Update(
+                        ["student"], update.task, sources=update.sources, methods={"anchors": update.methods["anchors"]}
+                    )
+                },
+                share=0.6,
+            ),
+        ]
+    chosen = {
+        "steps": 12,
+        "batch_size": 8,
+        "labelled_batch": 4,
+        "lr": 0.02,
+        "weight_decay": 0.01,
+        "evaluate_every": 3,
+        "schedule": "cosine",
+        "warmup": 2,
+        "clip_norm": 2.0,
+        "log_every": 1,
+        "checkpoint_seconds": 60.0 if cut is None else 0.0,
+        **settings,
+    }
     held = view.batch(view.rows)
 
     def validate():
         return float(-F.cross_entropy(student(held).logits, view.dataset.samples["label"]))
 
-    trainer = train(student, update, view, stages=plan, directory=directory, validate=validate,
-                    progress=None if cut is None else cut_at(cut), **chosen)  # fmt: skip
+    trainer = train(
+        student,
+        update,
+        view,
+        stages=plan,
+        directory=directory,
+        validate=validate,
+        progress=None if cut is None else cut_at(cut),
+        **chosen,
+    )
     fitted = {name: value for name, value in asdict(trainer.fitted).items() if name != "seconds"}
     learnt = weights_of(trainer.steps[-1])  # an earlier stage's adapters are done with, and a resume leaves them out
     return learnt, fitted, (directory / "metrics.jsonl").read_text()

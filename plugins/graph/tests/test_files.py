@@ -293,9 +293,19 @@ def python2_array(value):
     order, code = value.dtype.newbyteorder("<").str[0], value.dtype.str[1:]
     order = value.dtype.str[0].replace("=", "<")
     dtype = (
-        b"cnumpy\ndtype\n(" + text(code.encode()) + number(0) + number(1) + b"tR("
-        + number(3) + text(order.encode()) + b"NNN" + number(-1) + number(-1) + number(0) + b"tb"
-    )  # fmt: skip
+        b"cnumpy\ndtype\n("
+        + text(code.encode())
+        + number(0)
+        + number(1)
+        + b"tR("
+        + number(3)
+        + text(order.encode())
+        + b"NNN"
+        + number(-1)
+        + number(-1)
+        + number(0)
+        + b"tb"
+    )
     by_column = value.ndim > 1 and not value.flags.c_contiguous
     shape = b"(" + b"".join(map(number, value.shape)) + b"t"
     head = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(" + number(0) + b"t" + text(b"b") + b"tR("
