@@ -3,6 +3,7 @@
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from mmkd.losses._common import mean, no_autocast, position_weights, shape_error, upcast
 
@@ -57,8 +58,12 @@ def soft_targets(
         counts = (importance > 0).unsqueeze(dim)
         student, teacher = torch.where(counts, student, 0.0), torch.where(counts, teacher, 0.0)
     with no_autocast(student):
-        student_log = (student / temperature).log_softmax(dim)
-        teacher_log = (teacher / temperature).log_softmax(dim)
-        probability = teacher_log.exp()
-        divergence = torch.where(probability > 0, probability * (teacher_log - student_log), 0.0).sum(dim)
+        # The clamps keep 0 * -inf, of a class that is excluded, from being NaN.
+        lowest = torch.finfo(student.dtype).min
+        student_log = (student / temperature).log_softmax(dim).clamp(min=lowest)
+        teacher_log = (teacher / temperature).log_softmax(dim).clamp(min=lowest)
+        if importance is None:
+            positions = max(student.numel() // shape[dim], 1)
+            return F.kl_div(student_log, teacher_log, reduction="sum", log_target=True) * (temperature**2 / positions)
+        divergence = F.kl_div(student_log, teacher_log, reduction="none", log_target=True).sum(dim)
         return temperature**2 * mean(divergence, importance)

@@ -173,6 +173,8 @@ def test_a_sample_is_augmented_by_seed_epoch_and_row(plugin):
     assert drawn(0, forth) == drawn(0, back) == drawn(0, forth, workers=1)
     assert len({drawn(0, forth), drawn(0, forth, epoch=1), drawn(1, forth)}) == 3
     batch = next(batches(view, lambda step: forth[:5], lambda step: 7, 0, 1, 3))
+    noise = (batch["camera"] - data.read(forth[:5])["camera"])[:, 0]
+    assert len(noise.unique(dim=0)) == 5
     other = batch.others(forth[5:6])
     alone = next(batches(view, lambda step: forth[5:6], lambda step: 7, 0, 1, 3))
     assert torch.equal(other["camera"], alone["camera"])

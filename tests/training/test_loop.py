@@ -33,7 +33,7 @@ from mmkd.training.optimisers import learning_rate
 from mmkd.training.order import Order
 from mmkd.training.randomness import PURPOSES, StepKeys, forked, generator, key
 from mmkd.training.settings import Training
-from mmkd.training.step import Step, evaluating
+from mmkd.training.step import Step, StepCall, evaluating
 
 ROWS = 40
 FIELDS = {"x": Field((4,)), "label": Field((), "int64", target=True, classes=("a", "b", "c"))}
@@ -353,6 +353,23 @@ def test_no_teacher_key_in_the_steps_state(tmp_path):
     train(student, update, view, directory=tmp_path, checkpoint_seconds=0)
     tensors = Checkpoints(tmp_path / "checkpoints").latest().tensors()
     assert not [name for name in tensors if "teacher" in name or "source" in name]
+
+
+def test_a_model_runs_once_per_batch_and_kind_of_gradient():
+    student, view = bound(6), a_view()
+    ran, call = [], StepCall({"student": student, "peer": bound(9)}, "student")
+    student.module.register_forward_hook(lambda *_: ran.append(torch.is_grad_enabled()))
+    batch = view.batch(view.rows[:4])
+    assert call(batch) is call(batch, "student")
+    assert call(batch).logits.requires_grad
+    with torch.no_grad():
+        assert call(batch) is call(batch)
+        assert not call(batch).logits.requires_grad
+    assert ran == [True, False]
+    assert call(batch, "peer") is not call(batch)
+    others = [call(batch.replace(x=batch["x"] + k)).logits for k in range(3)]  # ids of batches may be given again
+    assert not others[0].equal(others[1])
+    assert len(ran) == 5
 
 
 def test_a_lesson_without_a_loss_is_an_error():

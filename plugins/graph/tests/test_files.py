@@ -27,7 +27,7 @@ class TestNpz:
         assert graph.features.shape == (27, 6)
         assert graph.features.dtype == np.float32
         assert graph.features[0].tolist() == np.random.default_rng(0).integers(0, 3, (27, 6))[0].tolist()
-        assert graph.adjacency.nnz == 51  # 0 -> 1 is on file twice
+        assert graph.adjacency.nnz == 51  # 0 -> 1 was given twice
         assert graph.adjacency[24, 25] == 2
         assert graph.labels[:5].tolist() == [0, 1, 2, 0, 1]
         assert graph.classes == ("a", "b", "c", "d")
@@ -91,7 +91,7 @@ class TestNpz:
                 assert (read.features == graph.features).all()
                 assert (read.adjacency != graph.adjacency).nnz == 0
                 assert (read.labels == graph.labels).all()
-        assert len(refused) > 100
+        assert len(refused) > 75
         assert not [text for text in refused if "\n" in text]
 
     @pytest.mark.parametrize("key", ["adj_data", "attr_indptr", "labels"])
@@ -111,12 +111,12 @@ class TestNpz:
             ({"adj_shape": np.array([3, 3])}, "adj_.*CSR"),
             ({"adj_shape": np.array([27])}, "adj_.*CSR"),
             ({"adj_shape": np.array([-1, 27])}, "adj_.*CSR"),
-            ({"adj_indices": np.full(52, 27)}, "adj_.*CSR"),
-            ({"adj_indices": np.full(52, -1)}, "adj_.*CSR"),
-            ({"adj_indices": np.full(52, 0.5)}, "adj_.*CSR"),
+            ({"adj_indices": np.full(51, 27)}, "adj_.*CSR"),
+            ({"adj_indices": np.full(51, -1)}, "adj_.*CSR"),
+            ({"adj_indices": np.full(51, 0.5)}, "adj_.*CSR"),
             ({"adj_indptr": np.arange(28)[::-1]}, "adj_.*CSR"),
             ({"adj_indptr": np.append(np.zeros(27, int), 1000)}, "adj_.*CSR"),
-            ({"adj_data": np.ones((52, 2))}, "adj_.*CSR"),
+            ({"adj_data": np.ones((51, 2))}, "adj_.*CSR"),
             ({"attr_data": np.array(["x"] * 3)}, "attr_.*CSR"),
             ({"attr_shape": np.array([26, 6])}, "attr_.*CSR"),
         ],
@@ -248,10 +248,27 @@ class TestArrays:
         with pytest.raises(UnreadablePickleError):
             read_arrays(old(value))
 
+    @pytest.mark.parametrize("code", [b"O8", b"S4", b"V4", b"M8", b"U1", b"i", b"4", b"i4,i4", b""])
+    def test_other_dtypes(self, code):
+        """In the form that is read, so that nothing but the dtype is amiss."""
+        good = python2_array(np.zeros(2, "<i4"))
+        assert read_arrays(good).tolist() == [0, 0]
+        with pytest.raises(UnreadablePickleError, match="not of numbers"):
+            read_arrays(good.replace(text(b"i4"), text(code)))
+
     def test_subclasses(self):
+        array, matrix = python2_array(np.zeros(2)), python2_matrix(sparse.csr_matrix(np.eye(2)))
+        with pytest.raises(UnreadablePickleError, match="a class of its own"):
+            read_arrays(array.replace(b"cnumpy\nndarray\n", b"cnumpy\nmatrix\n"))
+        with pytest.raises(UnreadablePickleError, match=r"names `scipy\.sparse\.csr my_matrix`"):
+            read_arrays(matrix.replace(b"csr_matrix", b"my_matrix"))
         for value in (np.zeros(2).view(MyArray), Matrix(np.eye(2)), np.ma.zeros(2)):
             with pytest.raises(UnreadablePickleError):
                 read_arrays(old(value))
+
+    def test_bare_dtype(self):
+        with pytest.raises(UnreadablePickleError, match="bare `numpy dtype`"):
+            read_arrays(b"\x80\x02cnumpy\ndtype\n" + text(b"i4") + b"\x85R.")
 
     @pytest.mark.parametrize(
         "changed", [{"indices": np.array([0, 9])}, {"indptr": np.array([0, 5, 9])}, {"_shape": (1, 1)}, {"data": 3}]
