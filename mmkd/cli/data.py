@@ -41,7 +41,7 @@ def get(name: str) -> None:
     fetch = getattr(dataset, "get", None)
     if fetch is None:
         raise DataError(f"data set {name} has nothing to download", "it is embedded, or made by a generator")
-    for path in fetch():
+    for path in fetch() or [f"{name} is embedded in its distribution: nothing to download"]:
         click.echo(path)
 
 

@@ -30,7 +30,6 @@ class Split:
         hidden: rows that nothing may see during training: views cut their relations and blank their inputs.
         setting: `inductive`, `transductive` or `production`, printed in the report.
         folds: True where seeds are folds that cover the data once each.
-        same_test: True where every seed tests on the same rows.
     """
 
     labelled: Tensor
