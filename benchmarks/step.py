@@ -32,7 +32,7 @@ from mmkd.training.loop import Trainer
 from mmkd.training.settings import Training
 
 ROWS, WIDTH, CLASSES, BATCH, HIDDEN, TEACHER_HIDDEN = 8192, 128, 10, 256, 256, 384
-LEARNING_RATE, TEMPERATURE = 1e-3, 4.0
+LEARNING_RATE, TEMPERATURE, EPOCHS = 1e-3, 4.0, 3
 
 
 class Net(nn.Module):
@@ -75,7 +75,7 @@ def step_rows(x: torch.Tensor, label: torch.Tensor, rounds: int) -> list[Row]:
     table = tabulate(live, view, set())
     specs = Specs({"logits": Spec(None, (CLASSES,))})
     stored = Stored.of(everything, table, specs, ROWS)
-    steps = ROWS // BATCH
+    steps = EPOCHS * (ROWS // BATCH)
 
     def ours(source: object) -> Callable[[], None]:
         student = Bound(Net(HIDDEN, 3), binding)
@@ -90,8 +90,8 @@ def step_rows(x: torch.Tensor, label: torch.Tensor, rounds: int) -> list[Row]:
         student = Net(HIDDEN, 3)
         optimiser = torch.optim.Adam(student.parameters(), LEARNING_RATE, fused=True)
 
-        def epoch() -> None:
-            for part, truth in batches():  # type: ignore[attr-defined]
+        def epochs() -> None:
+            for part, truth in (pair for _ in range(EPOCHS) for pair in batches()):  # type: ignore[attr-defined]
                 optimiser.zero_grad(set_to_none=True)
                 with torch.no_grad():
                     said = teacher(part)
@@ -103,7 +103,7 @@ def step_rows(x: torch.Tensor, label: torch.Tensor, rounds: int) -> list[Row]:
                 loss.backward()
                 optimiser.step()
 
-        return epoch
+        return epochs
 
     def slices() -> object:
         for index in torch.randperm(ROWS).split(BATCH):

@@ -70,8 +70,8 @@ class View:
             samples: those of `index`, where a loader has read them already.
         """
         samples = dict(samples if samples is not None else (read or self.dataset.read)(index))
-        labelled = self._mask[index]
-        if not (self.all_labelled or bool(labelled.all())):
+        labelled = None if self.all_labelled else self._mask[index]
+        if labelled is not None and not bool(labelled.all()):
             for name, declared in self.fields.items():
                 if declared.target and name in samples:
                     samples[name] = map_tensors(lambda target: blank(target, labelled), samples[name])
@@ -96,7 +96,7 @@ class Batch(Mapping[str, Any]):
         index: global row ids, `[B]`.
         samples: sample fields, one row per id.
         view: where the rows come from; gives constants, relations and whole fields.
-        labelled: which rows have labels, bool `[B]`.
+        labelled: which rows have labels, bool `[B]`; None: all.
         read: how the rows were read, if not as the data set holds them.
         replaced: fields whose values are no longer those of the rows: what is stored by row id says nothing of them.
     """
@@ -106,16 +106,23 @@ class Batch(Mapping[str, Any]):
         index: Tensor,
         samples: Mapping[str, Any],
         view: View,
-        labelled: Tensor,
+        labelled: Tensor | None,
         read: Read | None = None,
         replaced: frozenset[str] = frozenset(),
     ) -> None:
         self.index = index
         self.samples = dict(samples)
         self.view = view
-        self.labelled = labelled
+        self._labelled = labelled
         self._read = read
         self.replaced = replaced
+
+    @property
+    def labelled(self) -> Tensor:
+        """Which rows have labels, bool `[B]`."""
+        if self._labelled is None:
+            self._labelled = torch.ones(len(self.index), dtype=torch.bool, device=self.index.device)
+        return self._labelled
 
     def __getitem__(self, name: str) -> Any:
         for values in (self.samples, self.view.dataset.constants):
@@ -134,7 +141,7 @@ class Batch(Mapping[str, Any]):
     def replace(self, **samples: Any) -> Batch:
         """The same rows with other sample values, e.g. a generator's inputs or a sentence's clause."""
         replaced = self.replaced | set(samples)
-        return Batch(self.index, {**self.samples, **samples}, self.view, self.labelled, self._read, replaced)
+        return Batch(self.index, {**self.samples, **samples}, self.view, self._labelled, self._read, replaced)
 
     def others(self, index: Tensor) -> Batch:
         """Other rows, read as these were: with the same epoch's random transforms."""

@@ -15,7 +15,9 @@ def upcast(tensor: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 def no_autocast(tensor: Tensor) -> AbstractContextManager:
     """Switches autocast off on the tensor's device, so that no loss is computed in half precision unnoticed."""
     kind = tensor.device.type
-    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
+        return nullcontext()
+    return torch.autocast(kind, enabled=False)
 
 
 def shape_error(rule: str, student: Tensor, teacher: Tensor) -> ValueError:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
@@ -36,6 +37,11 @@ Weight = float | Ramp
 def value_at(weight: Weight, step: int) -> float:
     """The weight at an optimiser step."""
     return weight.at(step) if isinstance(weight, Ramp) else weight
+
+
+def weighted(weight: float, loss: Tensor) -> Tensor:
+    """The product, without a kernel forward and another backward where the weight is 1."""
+    return loss if weight == 1 else weight * loss
 
 
 class Update(nn.Module):
@@ -79,18 +85,19 @@ class Update(nn.Module):
         """
         student = call(batch)
         losses: dict[str, Tensor] = {}
-        total: Any = 0.0
+        total: Tensor | float = 0.0
         weight = value_at(self.task_weight, step)
         if self.task is not None and weight:
             losses["task"] = self.task.loss(student, batch)
-            total = weight * losses["task"]
+            total = weighted(weight, losses["task"])
         if self.methods:
             said = {name: source.signals(batch, student, call).detach() for name, source in self.sources.items()}
             for name, method in self.methods.items():
                 for part, value in method(student, said, batch).items():
                     losses[f"{name}/{part}"] = value
-                    total = total + value_at(self.weights[name], step) * value
-        losses["loss"] = total
+                    part_of_total = weighted(value_at(self.weights[name], step), value)
+                    total = part_of_total if isinstance(total, float) else total + part_of_total
+        losses["loss"] = total if isinstance(total, Tensor) else torch.zeros(())
         return losses
 
 

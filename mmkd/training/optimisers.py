@@ -33,5 +33,8 @@ def learning_rate(settings: Training, step: int) -> float:
 
 
 def gradient_norm(gradients: Sequence[Tensor]) -> Tensor:
-    """Euclidean norm over all gradients; not finite if any entry is not."""
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients))))
+    """Euclidean norm over all gradients, a scalar; not finite if any entry is not."""
+    norms = torch._foreach_norm(list(gradients))
+    if norms[0].is_cuda:  # one synchronisation for all of them
+        return torch.linalg.vector_norm(torch.stack(norms))
+    return torch.tensor(math.hypot(*(norm.item() for norm in norms)))
