@@ -40,20 +40,21 @@ def kills(wanted: int, first: float, spread: float, seed: int) -> int:
     generator, hit = random.Random(seed), 0
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     while True:
-        process = subprocess.Popen(
+        with subprocess.Popen(
             command("killed"), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
-        if hit < wanted:
-            started = time.monotonic()
-            while not Path("killed/seeds/0").exists() and process.poll() is None and time.monotonic() - started < 60:
-                time.sleep(0.01)
-            time.sleep(first + spread * generator.random())
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-                hit += 1
-                continue
-        _, complaint = process.communicate(timeout=300)
+        ) as process:
+            if hit < wanted:
+                started = time.monotonic()
+                while (
+                    not Path("killed/seeds/0").exists() and process.poll() is None and time.monotonic() - started < 60
+                ):
+                    time.sleep(0.01)
+                time.sleep(first + spread * generator.random())
+                if process.poll() is None:
+                    process.kill()
+                    hit += 1
+                    continue
+            _, complaint = process.communicate(timeout=300)
         assert process.returncode == 0, complaint.decode()
         return hit
 

@@ -17,7 +17,7 @@ from mmkd.errors import ConfigError, MmkdError, StorageError
 from mmkd.estimators import Estimator
 from mmkd.evaluation.arms import plans
 from mmkd.evaluation.experiment import Experiment
-from mmkd.evaluation.job import load_weights
+from mmkd.evaluation.saved import load_weights
 from mmkd.files import read_json
 
 _ROWS = 512

@@ -11,24 +11,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mmkd import distributed
 from mmkd.binding import Bound
 from mmkd.components import plain
 from mmkd.data.views import View
-from mmkd.errors import BindingError, ConfigError, LayoutError, MmkdError, StorageError, TrainingError
+from mmkd.errors import BindingError, ConfigError, LayoutError, MmkdError, TrainingError
 from mmkd.estimators import Estimator
 from mmkd.evaluation import cost
 from mmkd.evaluation.arms import Plan
 from mmkd.evaluation.experiment import Experiment, as_index
+from mmkd.evaluation.saved import load_records, load_weights, save_records, save_weights
 from mmkd.evaluation.scores import collect, eval_batches, is_relational, predictor, score
 from mmkd.files import lock, read_json, storage_errors, write_json
 from mmkd.recipes import Recipe, SourceTable
 from mmkd.schemes.base import Parts, Scheme, Stage, Update
 from mmkd.schemes.offline import Offline
-from mmkd.sources.base import Source
+from mmkd.sources.base import Knowledge, Source
 from mmkd.sources.controls import Hardened, Permuted, class_means, partners
 from mmkd.sources.live import Live
 from mmkd.sources.stored import tabulate, varies
@@ -151,7 +151,7 @@ class Job:
         if not len(valid.rows) or type(task).constant is Task.constant:
             return
         distributed.agree(None)
-        records = _load_records(self.directory / "valid.npz")
+        records = load_records(self.directory / "valid.npz")
         view = self.experiment.training_view(self.seed, labelled_only=True)
         truth = collect(task, predictor(source), eval_batches(view, is_relational(source)))
         constant = task.constant(truth, records)
@@ -232,7 +232,7 @@ class Job:
         if isinstance(alone, Estimator):
             raise NotApplicableError("the student is an estimator")
         load_weights(alone, self.root / str(self.seed) / "alone" / "weights.safetensors")
-        return Live(_knowledge(self.experiment, [alone]))
+        return Live(Knowledge(self.experiment.dataset, [alone]))
 
     def _restricted(self, name: str, table: SourceTable) -> SourceTable:
         """The source with its model bound to the student's fields: a parameter keeps those that it reads of them, else
@@ -404,7 +404,7 @@ class Job:
         valid = self.experiment.view(self.seed, "valid")
         if len(valid.rows):
             records = collect(task, call, eval_batches(valid, is_relational(model)))
-            _save_records(self.directory / "valid.npz", records)
+            save_records(self.directory / "valid.npz", records)
             result["valid"] = task.metrics(records, self._groups(records))
         if self.sealed:
             return result
@@ -416,7 +416,7 @@ class Job:
         joined = {
             name: np.concatenate([records[name] for records in parts.values()]) for name in next(iter(parts.values()))
         }
-        _save_records(self.directory / "test.npz", joined)
+        save_records(self.directory / "test.npz", joined)
         result["test"] = task.metrics(joined, self._groups(joined))
         if len(parts) > 1:
             result["parts"] = {part: task.metrics(records, self._groups(records)) for part, records in parts.items()}
@@ -446,55 +446,3 @@ class Job:
 def _needs_student(table: SourceTable) -> bool:
     component: Any = table.factory("sources", "sources").component
     return not getattr(component, "per_row", True)
-
-
-def _knowledge(experiment: Experiment, models: Sequence[Bound]) -> Any:
-    from mmkd.sources.base import Knowledge
-
-    return Knowledge(experiment.dataset, models, {}, experiment.task().outputs)
-
-
-def save_weights(model: Bound, path: Path) -> None:
-    """Weights of the raw module: the keys that the model's author gave them. Rank 0 alone writes."""
-    if distributed.rank():
-        return
-    with storage_errors(path):
-        part = path.with_suffix(".tmp")
-        save_file(
-            {name: value.detach().cpu().contiguous().clone() for name, value in model.module.state_dict().items()}, part
-        )
-        part.replace(path)
-
-
-def load_weights(model: Bound, path: Path) -> None:
-    """Read weights. Raises `StorageError` naming the file where it is damaged or of another model."""
-    try:
-        tensors: dict[str, Tensor] = load_file(path)
-        model.module.load_state_dict(tensors)
-    except Exception as error:
-        raise StorageError(
-            f"weights {path} cannot be loaded ({str(error).splitlines()[0]})", "delete the arm's folder and run again"
-        ) from error
-
-
-def _save_records(path: Path, records: Records) -> None:
-    if distributed.rank():
-        return
-    with storage_errors(path):
-        part = path.with_name(path.name + ".tmp")
-        with part.open("wb") as file:
-            np.savez(file, **dict(records))  # type: ignore[arg-type]
-        part.replace(path)
-
-
-def _load_records(path: Path) -> Records:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise StorageError(
-            f"records {path} cannot be read ({error})", "delete the arm's folder and run again"
-        ) from error
-
-
-load_records = _load_records

@@ -12,7 +12,7 @@ import numpy as np
 from mmkd.evaluation import calibration, statistics, verdicts
 from mmkd.evaluation.arms import EXPLANATIONS, Plan
 from mmkd.evaluation.experiment import Experiment
-from mmkd.evaluation.job import load_records
+from mmkd.evaluation.saved import load_records
 from mmkd.evaluation.verdicts import Comparison
 from mmkd.tasks.base import Records, Task
 

@@ -17,8 +17,8 @@ from mmkd.binding import Bound
 from mmkd.deployment.bundle import Bundle
 from mmkd.deployment.from_run import export_run
 from mmkd.evaluation.experiment import Experiment
-from mmkd.evaluation.job import load_records, load_weights
 from mmkd.evaluation.run import Run, run
+from mmkd.evaluation.saved import load_records, load_weights
 from mmkd.files import read_json
 
 TRAINING = {"steps": 12, "batch_size": 16, "lr": 0.01, "log_every": 1, "checkpoint_seconds": 0.0, "evaluate_every": 5}

@@ -121,6 +121,7 @@ def test_hidden_nodes_are_in_no_sum_until_they_are_tested(plugin):
             experiment.dataset.samples["x"][split.hidden] += 100
         seen, tested = experiment.training_view(0), experiment.view(0, "test")
         assert not torch.isin(seen.relations["edge_index"], split.hidden).any()
+        assert not seen.whole["x"][split.hidden].any()
         assert torch.isin(tested.relations["edge_index"], split.hidden).any()
         said = {"train": teacher(seen.batch(seen.rows)).logits, "test": teacher(tested.batch(seen.rows)).logits}
         before = before or said

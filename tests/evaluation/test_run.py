@@ -14,8 +14,9 @@ from mmkd import recipes
 from mmkd.errors import ConfigError, StorageError, TrainingError
 from mmkd.evaluation.arms import plans
 from mmkd.evaluation.experiment import Experiment
-from mmkd.evaluation.job import Job, load_records
+from mmkd.evaluation.job import Job
 from mmkd.evaluation.run import run
+from mmkd.evaluation.saved import load_records
 from mmkd.sources.controls import Hardened, Permuted, class_means, partners
 from mmkd.sources.stored import tabulate
 from tests.moons import Moons, moons, recipe
