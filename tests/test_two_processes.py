@@ -18,7 +18,7 @@ __all__ = ["moons"]
 
 @pytest.mark.slow
 def test_a_run_by_two_processes_equals_one(moons):
-    few = {"steps": 5, "batch_size": 32, "lr": 0.02, "labelled_batch": 4}
+    few = {"steps": 8, "batch_size": 32, "lr": 0.5, "labelled_batch": 4}
     table = recipe(seeds=1, training=few, student={"use": "mlp", "hidden": 8, "inputs": {"x": "near"}})
     table["sources"]["teacher"]["training"] = few
     # Plain gradient steps: Adam would turn rounding errors of tiny gradients into steps of full size.
