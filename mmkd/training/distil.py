@@ -51,8 +51,8 @@ def distil(
     rows = torch.arange(len(dataset))
     view = View(dataset, rows, rows if task else rows[:0])
     batch = view.batch(rows[:2])
-    bound = Bound(student, bind(_forward(student), dataset.fields, student_inputs, "student"))
-    said = Bound(teacher, bind(_forward(teacher), dataset.fields, teacher_inputs, "teacher"))
+    bound = Bound(student, bind(student.forward, dataset.fields, student_inputs, "student"))
+    said = Bound(teacher, bind(teacher.forward, dataset.fields, teacher_inputs, "teacher"))
     source = Live(Knowledge(dataset, [said]))
     tables: list[dict[str, Any]] = [{"use": m} if isinstance(m, str) else dict(m) for m in methods]
     weights: dict[str, Weight] = {table["use"]: table.pop("weight", 1.0) for table in tables}
@@ -60,10 +60,6 @@ def distil(
     built = {table["use"]: Factory("methods", table)(bound.measure(batch), specs) for table in tables}
     update = Update(["student"], task, task_weight, built, weights, {"teacher": source})
     return Step({"student": bound}, {"student": update}), view
-
-
-def _forward(model: nn.Module) -> Any:
-    return type(model).forward
 
 
 def _in_memory(tensors: Mapping[str, Tensor]) -> Dataset:
