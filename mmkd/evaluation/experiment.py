@@ -75,9 +75,8 @@ class Experiment:
         """Rows and labels that training may see; `labels = "all"` adds those of the unlabelled training rows that are
         neither validation nor test rows."""
         split = self.split(seed)
-        labelled = (
-            split.labelled.unique()
-        )  # sorted as `rows` are: equal rows are then drawn in equal order in every arm
+        # Sorted as `rows` are: arms that learn from equal rows draw them in equal order.
+        labelled = split.labelled.unique()
         if labels == "all":
             held_out = torch.cat([split.valid, split.test_rows])
             labelled = torch.cat([labelled, split.unlabelled[~torch.isin(split.unlabelled, held_out)]]).unique()

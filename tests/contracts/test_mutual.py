@@ -110,6 +110,18 @@ def test_each_learns_from_what_the_other_says_at_that_moment(plugin):
             assert torch.allclose(mine, expected, atol=1e-6), name
 
 
+def test_students_of_one_form_start_apart(plugin):
+    """Two that start alike would say the same, and teach each other nothing."""
+    table = recipe(plugin, hidden=8)
+    table["student"]["inputs"] = table["scheme"]["peer"]["inputs"]
+    experiment = Experiment(recipes.load(table)[0])
+    student = experiment.model(experiment.recipe.student, 0, "student-init")
+    models = experiment.learners(student, experiment.recipe.scheme.factory("schemes", "scheme")(), 0)
+    first, second = (model.module.state_dict() for model in models.values())
+    assert first.keys() == second.keys()
+    assert not any(first[name].equal(second[name]) for name in first)
+
+
 def test_the_peer_is_checked_and_explained_like_any_model(plugin):
     fitnets = {"use": "fitnets", "student_role": "penultimate"}
     table = recipe(plugin, methods=[fitnets])

@@ -135,8 +135,8 @@ def assert_equal(one, other):
 # --- pairing ----------------------------------------------------------------------------------------------------------
 
 
-def arm(plan, directory, *, weight=0.0, seed=0, **student):
-    """Weights of one arm whose distillation has no weight, so that nothing but chance could tell it from `alone`."""
+def experiment_of(weight=0.0):
+    """Where distillation has no weight, nothing but chance could tell it from learning alone."""
     methods = [
         {"use": "soft-targets", "weight": weight},
         {"use": "fitnets", "student_role": "penultimate", "weight": weight},
@@ -146,7 +146,7 @@ def arm(plan, directory, *, weight=0.0, seed=0, **student):
             "dataset": {"use": "fake/data"},
             "task": {"use": "classification"},
             "methods": methods,
-            "student": {"use": "mlp", "hidden": 6, "dropout": 0.5, **student},
+            "student": {"use": "mlp", "hidden": 6, "dropout": 0.5},
             "sources": {"teacher": {"model": {"use": "mlp", "hidden": 9, "dropout": 0.5}, "cache": False}},
             "training": {"steps": 8, "batch_size": 8, "lr": 0.01, "select": "last", "checkpoint_seconds": 60.0},
             "evaluation": {"latency": False},
@@ -154,7 +154,12 @@ def arm(plan, directory, *, weight=0.0, seed=0, **student):
     )
     experiment = Experiment(recipe)
     experiment.dataset = Data()
-    job = Job(experiment, plan, seed, directory)
+    return experiment
+
+
+def arm(plan, directory, *, weight=0.0, seed=0):
+    """Weights of one arm of one seed."""
+    job = Job(experiment_of(weight), plan, seed, directory)
     assert job.run()["status"] == "done"
     return load_file(job.directory / "weights.safetensors")
 
@@ -169,6 +174,24 @@ def test_arms_are_paired(tmp_path):
     for name, other in (("seed", {"seed": 1}), ("weight", {"weight": 1.0})):
         changed = arm(DISTILLED, tmp_path / name, **other)
         assert not all(alone[part].equal(changed[part]) for part in alone), name
+
+
+def test_adapters_start_alike_whatever_was_drawn_before():
+    def adapter(seed):
+        torch.manual_seed(next(drawn))
+        experiment, view = experiment_of(), a_view()
+        student = experiment.model(experiment.recipe.student, 0, "student-init")
+        teacher = experiment.model(experiment.recipe.sources["teacher"].model, 0, "teacher")
+        mine, theirs = (model.measure(view.batch(view.rows[:2])) for model in (student, teacher))
+        methods, _ = experiment.methods(experiment.recipe, mine, {"teacher": theirs}, seed)
+        return weights_of(methods["fitnets"])
+
+    drawn = iter(range(3))
+    first = adapter(0)
+    assert first
+    assert_equal(adapter(0), first)
+    other = adapter(1)
+    assert not any(first[name].equal(other[name]) for name in first)
 
 
 def test_the_loop_gives_the_global_random_stream_back():
@@ -574,7 +597,8 @@ def test_the_order_is_a_function_of_seed_and_step():
     assert [jumping(step).tolist() for step in reversed(steps)][::-1] == forwards
     assert [order_of(labelled_batch=3, batch_size=4)(step).tolist() for step in steps] == forwards
     assert [order_of(labelled_batch=3, batch_size=4, seed=1)(step).tolist() for step in steps] != forwards
-    assert len({str(forwards[first : first + 3]) for first in (0, 3, 6)}) == 3  # the epochs
+    rows = [step[:-3] for step in forwards]  # the labelled ones that are added left out
+    assert len({str(rows[first : first + 3]) for first in (0, 3, 6)}) == 3  # an epoch has three steps
 
 
 def test_labelled_rows_are_added_and_go_round():
