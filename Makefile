@@ -32,5 +32,5 @@ clean:
 
 $(STAMP): pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml)
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q -c constraints.txt -e ".[deploy,dev]" -e "plugins/graph[dev]"
+	$(BIN)/pip install -q -c constraints.txt -e ".[deploy,dev]" $(patsubst %,-e "%[dev]",$(wildcard plugins/*))
 	touch $(STAMP)

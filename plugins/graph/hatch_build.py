@@ -12,5 +12,6 @@ class Cards(BuildHookInterface):
         # An editable install reads the tree's own cards; an unpacked sdist has them in the package already.
         if version == "editable" or not folder.is_dir():
             return
+        package = self.metadata.name.replace("-", "_")
         for card in self.config["cards"]:
-            build_data["force_include"][str(folder / f"{card}.md")] = f"mmkd_graph/data_cards/{card}.md"
+            build_data["force_include"][str(folder / f"{card}.md")] = f"{package}/data_cards/{card}.md"

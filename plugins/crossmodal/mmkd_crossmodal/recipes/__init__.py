@@ -1,0 +1,1 @@
+"""Recipes of mmkd-crossmodal, one TOML file each."""

@@ -1,0 +1,1 @@
+"""Recipes of mmkd-medical, one TOML file each."""

@@ -1,0 +1,1 @@
+"""mmkd-symbolic: Networks into rules and rules into networks, for mmkd."""

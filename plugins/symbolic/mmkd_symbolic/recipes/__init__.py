@@ -1,0 +1,1 @@
+"""Recipes of mmkd-symbolic, one TOML file each."""
