@@ -167,6 +167,8 @@ def _joint(parts: Sequence[Field], axis: int) -> Field:
     agreed = {name: value for name, value in vars(parts[0]).items() if all(vars(part)[name] == value for part in parts)}
     moments = [part.normalisation for part in parts if part.normalisation is not None]
     joint = tuple(tuple(value for both in moments for value in both[which]) for which in (0, 1))
+    named = all(part.channels for part in parts)
+    agreed["channels"] = tuple(name for part in parts for name in part.channels) if named else ()
     return Field(**{**agreed, "shape": tuple(shape), "normalisation": joint if len(moments) == len(parts) else None})
 
 
@@ -211,8 +213,9 @@ class Bound(nn.Module):
     def measure(self, batch: Batch) -> Specs:
         """Sizes and layouts of outputs and features from one dry run in eval mode; nothing in the model changes.
 
-        It also finds out which taps must be cloned. Raises `LayoutError` for a signal whose axis 0 is not the batch,
-        and for a layout that is declared for neither a tap nor an output.
+        It also finds out which taps must be cloned. Raises `LayoutError` for a signal whose axis 0 is neither the batch
+        nor, in a model that reads a relation, the rows of the data set (nodes of another type), and for a layout that
+        is declared for neither a tap nor an output.
         """
         modes = {part: part.training for part in self.modules()}
         self.eval()
@@ -224,8 +227,7 @@ class Bound(nn.Module):
                 part.training = mode
         if not overwrites_in_training(self.module):
             self.taps.clones = set(self.taps.overwritten)
-        if not self.binding.relational:
-            _check_rows(signals, len(batch.index))
+        _check_rows(signals, len(batch.index), self.binding.relational)
         if unknown := sorted(set(self.layouts) - self.taps.roles - set(signals.outputs)):
             known = f"known: {', '.join([*sorted(self.taps.roles), *signals.outputs])}"
             raise LayoutError(f"a layout is declared for '{unknown[0]}', which is no tap and no output", known)
@@ -255,15 +257,17 @@ class Bound(nn.Module):
         return layout
 
 
-def _check_rows(signals: Signals, rows: int) -> None:
+def _check_rows(signals: Signals, rows: int, relational: bool) -> None:
     """Every signal has one row per sample, or no axis at all."""
+    rule, way_out = "axis 0 must be the batch", "build the model so, e.g. with batch_first=True"
+    if relational:
+        rule = "it has no row for each row of the data set, as the nodes of another type have none"
+        way_out = "tap a module that says it row by row, e.g. what a row's neighbours of that type are on average"
     for kind, tensors in (("output", signals.outputs), ("tap", signals.features)):
         for name, tensor in tensors.items():
             if tensor.dim() and len(tensor) != rows:
-                raise LayoutError(
-                    f"{kind} '{name}' has shape {tuple(tensor.shape)} for a batch of {rows}: axis 0 must be the batch",
-                    "build the model so, e.g. with batch_first=True",
-                )
+                what = f"{kind} '{name}' has shape {tuple(tensor.shape)} for a batch of {rows}"
+                raise LayoutError(f"{what}: {rule}", way_out)
 
 
 def parameter_count(module: nn.Module) -> int:

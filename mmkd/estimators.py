@@ -15,7 +15,7 @@ An estimator is bound, evaluated, reported and exported like a module. It sees n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -91,6 +91,14 @@ class Estimator:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Put back what `state` gave; predictions are then equal."""
         raise NotImplementedError
+
+    def describe(self, classes: Sequence[str]) -> dict[str, Any]:
+        """What was learnt, for people, as JSON values: a run and a bundle's manifest hold it, e.g. rules as text.
+
+        Arguments:
+            classes: names of the classes; none where the task knows none.
+        """
+        return {}
 
     def read(self, batch: Batch) -> dict[str, Any]:
         """The arguments of `predict` for a batch, as a module's binding would gather them."""

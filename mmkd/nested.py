@@ -27,6 +27,15 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
         yield value
 
 
+def named_tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor in the nesting with its place, sorted by key: `x_dict['paper']`; a tensor alone has the name."""
+    if isinstance(value, Mapping):
+        for key in sorted(value, key=repr):
+            yield from named_tensors(f"{name}[{key!r}]", value[key])
+    elif isinstance(value, Tensor):
+        yield name, value
+
+
 def strided_parts(tensor: Tensor) -> tuple[Tensor, ...]:
     """The dense tensors that make up a tensor: itself, or the indices and values of a sparse one."""
     if tensor.layout == torch.sparse_coo:

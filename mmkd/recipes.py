@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from mmkd import registry
 from mmkd.components import Component, Model, config_error, plain
 from mmkd.errors import ConfigError
-from mmkd.schemes.base import Ramp
+from mmkd.schemes.base import Weight
 from mmkd.training.settings import Training
 
 Control = Literal[
@@ -38,13 +38,13 @@ _STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, protected_namespa
 class TaskTable(Component):
     """The task and the weight of its supervised loss."""
 
-    weight: float | Ramp = 1.0
+    weight: Weight = 1.0
 
 
 class MethodTable(Component):
     """A method, its weight, and its name in logs (default: the component's)."""
 
-    weight: float | Ramp = 1.0
+    weight: Weight = 1.0
     name: str | None = None
 
 
@@ -92,7 +92,13 @@ class Evaluation(BaseModel):
 
 
 class Arm(BaseModel):
-    """A further arm `[arms.NAME]`: the recipe with these tables in place of its own; `distil = false`: labels alone."""
+    """A further arm `[arms.NAME]`: the recipe with these tables in place of its own.
+
+    Arguments:
+        student, methods, task, training, scheme: in place of the recipe's.
+        distil: False: labels alone.
+        baseline: the student arm that it is compared with, e.g. `alone` of the same architecture.
+    """
 
     model_config = _STRICT
 
@@ -102,6 +108,7 @@ class Arm(BaseModel):
     training: Training | None = None
     scheme: Component | None = None
     distil: bool = True
+    baseline: str = "alone"
 
 
 class Recipe(BaseModel):
@@ -146,6 +153,9 @@ class Recipe(BaseModel):
             raise ValueError(f"arms.{sorted(taken)[0]} is a name of mmkd's own arms")
         if any("/" in name or name.startswith(".") for name in [*self.arms, *self.sources]):
             raise ValueError("names of arms and sources must not hold '/' or start with '.'")
+        for name, arm in self.arms.items():
+            if arm.baseline not in {"alone", "distilled", *self.arms} - {name}:
+                raise ValueError(f"arms.{name}.baseline is '{arm.baseline}', which is no other student arm")
         return self
 
     @property
@@ -217,7 +227,7 @@ def resolve(recipe: Recipe) -> dict[str, Any]:
     }
     kinds = {"student": "models", "task": "tasks", "scheme": "schemes"}
     for name, arm in recipe.arms.items():
-        entry: dict[str, Any] = {"distil": arm.distil}
+        entry: dict[str, Any] = {"distil": arm.distil, "baseline": arm.baseline}
         for key, kind in kinds.items():
             if (part := getattr(arm, key)) is not None:
                 entry[key] = part.resolved(kind, f"arms.{name}.{key}")

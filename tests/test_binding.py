@@ -159,6 +159,20 @@ def test_kwargs_take_an_explicit_binding():
     assert bind(anything, FIELDS, {"left": "camera", "right": "depth"}).fields == ("camera", "depth")
 
 
+def test_names_of_channels_are_joined_where_every_part_has_them():
+    def tree(x): ...
+
+    fields = {
+        "a": Field((2,), layout="vector", channels=("p", "q")),
+        "b": Field((1,), layout="vector", channels=("r",)),
+        "c": Field((1,), layout="vector"),
+    }
+    joined = {
+        some: input_fields(bind(tree, fields, {"x": list(some)}), fields)["x"].channels for some in ("ab", "ba", "ac")
+    }
+    assert joined == {"ab": ("p", "q", "r"), "ba": ("r", "p", "q"), "ac": ()}
+
+
 def test_a_varying_channel_count_has_no_joint_field():
     binding = bind(needs_camera, FIELDS, {"camera": ["camera", "wide"]})
     with pytest.raises(BindingError, match="without a fixed channel count"):

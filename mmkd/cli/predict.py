@@ -26,7 +26,9 @@ SHOWN_COLUMNS = 8
 )
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Write all predictions: .csv, .json or .npz.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Write all predictions: .csv, .json, .npz, or what a plugin writes."
+)
 @click.option("--reader", default="", metavar="NAME", help="The reader to use, where the extension does not tell.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, all rows.")
 def command(bundle: Path, file: Path, out: Path | None, reader: str, as_json: bool) -> None:
@@ -34,15 +36,18 @@ def command(bundle: Path, file: Path, out: Path | None, reader: str, as_json: bo
 
     FILE must hold exactly the fields that the student reads.
     """
-    if out is not None and out.suffix.lower() not in _WRITERS:
-        raise ConfigError(f"--out {out}: predictions can be written as {', '.join(_WRITERS)}")
+    write = None if out is None or out.suffix.lower() in _WRITERS else readers.writer(out)
+    if out is not None and out.suffix.lower() not in _WRITERS and write is None:
+        raise ConfigError(f"--out {out}: predictions can be written as {', '.join(_WRITERS)}, or what a plugin writes")
     student = Student.load(bundle)
     for line in student.manifest["warnings"]:
         console.warn(line)
     inputs = readers.read(file, student.fields, reader)
     classified = student.manifest["task"].get("decision") == "argmax" and bool(student.manifest["task"].get("classes"))
     predictions = student.classify(inputs) if classified else student(inputs)
-    if out is not None:
+    if out is not None and write is not None:
+        write_atomic(out, write(out, predictions, file, student.manifest))
+    elif out is not None:
         write_atomic(out, _WRITERS[out.suffix.lower()](predictions, out))
     if as_json:
         console.print_json({"bundle": str(bundle), "file": str(file), "predictions": _records(predictions)})

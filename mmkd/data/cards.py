@@ -62,8 +62,9 @@ class Card(_Strict):
         licence: SPDX expression, or the terms in words where there is none.
         source: publisher and version.
         size: rows and whatever else says how large it is.
-        access: `embedded` in an installed package, or fetched by `download`.
-        files: every file that is read, with its sha256.
+        access: `embedded` in an installed package, fetched by `download`, `generated` by code of the package, or
+            `manual`: brought by the user from the publisher, who has no stable address for it.
+        files: every file that is read, with its sha256; none where it is generated.
         fields: what one row holds, and what ties rows.
         splits: all that the data set offers.
         leakage: each way in which test information may reach training; "none known" is an entry too.
@@ -75,8 +76,8 @@ class Card(_Strict):
     licence: _Text
     source: _Text
     size: _Text
-    access: Literal["embedded", "download"]
-    files: list[CardFile] = Field(min_length=1)
+    access: Literal["embedded", "download", "generated", "manual"]
+    files: list[CardFile]
     fields: list[CardField] = Field(min_length=1)
     splits: list[CardSplit] = Field(min_length=1)
     leakage: list[_Text] = Field(min_length=1)
@@ -84,7 +85,9 @@ class Card(_Strict):
     body: str
 
     @model_validator(mode="after")
-    def _downloads_have_addresses(self) -> Card:
+    def _files_fit_the_access(self) -> Card:
+        if bool(self.files) == (self.access == "generated"):
+            raise ValueError(f"access is `{self.access}`, so `files` must {'' if self.files else 'not '}be empty")
         if self.access == "download" and any(file.url is None for file in self.files):
             raise ValueError("access is `download`, so each file needs a url")
         return self

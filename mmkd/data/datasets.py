@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mmkd.data.fields import Field
 from mmkd.errors import DataError
-from mmkd.nested import map_tensors, rows_of, strided_parts, tensors_in
+from mmkd.nested import map_tensors, named_tensors, rows_of, strided_parts, tensors_in
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class Split:
         hidden: rows that nothing may see during training: views cut their relations and blank their inputs.
         setting: `inductive`, `transductive` or `production`, printed in the report.
         folds: True where seeds are folds that cover the data once each.
+        observed: targets as training sees them, `[rows of the data set, ...]`, where they are not the true ones: noisy
+            or weak labels. Validation and test rows keep the true ones.
     """
 
     labelled: Tensor
@@ -39,6 +41,7 @@ class Split:
     hidden: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
     setting: str = "inductive"
     folds: bool = False
+    observed: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         labelled, tested = set(self.labelled.tolist()), set(self.test_rows.tolist())
@@ -110,10 +113,10 @@ class Dataset:
         if len(set(rows.values())) > 1:
             raise DataError(f"data set {type(self).__name__}: sample fields differ in rows: {rows}")
         for name, value in values.items():
-            for tensor in tensors_in(value):
+            for place, tensor in named_tensors(name, value):
                 held = strided_parts(tensor)[-1]
                 if held.is_floating_point() and not self.fields[name].target and not torch.isfinite(held).all():
-                    raise DataError(f"data set {type(self).__name__}: field '{name}' holds NaN or infinite values")
+                    raise DataError(f"data set {type(self).__name__}: field '{place}' holds NaN or infinite values")
 
     def __len__(self) -> int:
         return next(len(tensor) for value in self.samples.values() for tensor in tensors_in(value))
@@ -154,12 +157,12 @@ class Dataset:
         return self
 
     def content_hash(self) -> str:
-        """sha256 over names, types, shapes and bytes of every in-memory value."""
+        """sha256 over names, keys of nested dicts, types, shapes and bytes of every in-memory value."""
         digest = hashlib.sha256()
         for values in (self.samples, self.constants, self.relations):
             for name in sorted(values):
-                for tensor in tensors_in(values[name]):
-                    digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+                for place, tensor in named_tensors(name, values[name]):
+                    digest.update(f"{place} {tensor.dtype} {tuple(tensor.shape)}".encode())
                     for part in strided_parts(tensor.detach()):
                         digest.update(part.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
@@ -213,7 +216,8 @@ class LazyDataset(Dataset):
         digest = hashlib.sha256()
         for row in range(len(self)):
             for name, value in sorted(self[row].items()):
-                for tensor in tensors_in(torch.as_tensor(value) if not isinstance(value, Mapping) else value):
-                    digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+                held = value if isinstance(value, Mapping) else torch.as_tensor(value)
+                for place, tensor in named_tensors(name, held):
+                    digest.update(f"{place} {tensor.dtype} {tuple(tensor.shape)}".encode())
                     digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 OutputSpec = Mapping[str, tuple[int | None, ...]]
@@ -21,10 +21,14 @@ class Field:
         kind: `sample` (one row per sample), `constant` (shared, ties no samples), `relation` (ties rows).
         target: True for labels; they are hidden on rows that are not labelled.
         classes: names of the classes of a categorical target.
+        channels: names along the channel axis, where it has any: columns of a table, sequences of a scanner.
         unit: physical unit, e.g. `"m/s2"`.
         rate: sampling rate in Hz.
         range: smallest and largest legal value.
         normalisation: mean and standard deviation per channel, fitted on training rows and already applied.
+        preparation: how a recording on file became this value, as JSON values: the reader of such files does it again.
+        parts: the form of each value of a nested dict by its key, e.g. the features of each type of node; of a part of
+            a relation that has one row per sample after all, the kind is `sample`.
     """
 
     shape: tuple[int | None, ...] = ()
@@ -33,11 +37,22 @@ class Field:
     kind: Literal["sample", "constant", "relation"] = "sample"
     target: bool = False
     classes: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
     unit: str = ""
     rate: float | None = None
     range: tuple[float, float] | None = None
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    preparation: Mapping[str, Any] | None = None
+    parts: Mapping[Any, Field] | None = None
 
     def manifest(self) -> dict[str, Any]:
         """JSON form without the defaults that say nothing."""
-        return {key: value for key, value in asdict(self).items() if value not in ("", None, (), False)}
+        said = asdict(replace(self, parts=None))
+        if self.parts:
+            said["parts"] = {key_name(key): part.manifest() for key, part in self.parts.items()}
+        return {key: value for key, value in said.items() if value not in ("", None, (), False)}
+
+
+def key_name(key: Any) -> str:
+    """A key of a nested dict as one string: `("author", "writes", "paper")` is `author writes paper`."""
+    return " ".join(map(str, key)) if isinstance(key, tuple) else str(key)

@@ -30,13 +30,22 @@ class View:
         rows: global ids of the rows that batches are drawn from, `[R]`.
         labelled: ids whose targets may be read; others are blanked.
         hidden: ids that must not be seen: inputs zeroed, relations cut.
+        observed: targets that stand in place of the data set's, `[rows of the data set, ...]`.
     """
 
-    def __init__(self, dataset: Dataset, rows: Tensor, labelled: Tensor, hidden: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        rows: Tensor,
+        labelled: Tensor,
+        hidden: Tensor | None = None,
+        observed: Mapping[str, Tensor] | None = None,
+    ) -> None:
         self.dataset = dataset
         self.rows = rows
         self.labelled = labelled
         self.hidden = hidden if hidden is not None else torch.empty(0, dtype=torch.long)
+        self.observed = {name: value.to(rows.device) for name, value in (observed or {}).items()}
         self._mask = torch.zeros(len(dataset), dtype=torch.bool, device=rows.device)
         self._mask[labelled.to(rows.device)] = True
         self.all_labelled = bool(self._mask.all())  # then no batch has to ask
@@ -70,6 +79,7 @@ class View:
             samples: those of `index`, where a loader has read them already.
         """
         samples = dict(samples if samples is not None else (read or self.dataset.read)(index))
+        samples |= {name: value[index] for name, value in self.observed.items() if name in samples}
         labelled = None if self.all_labelled else self._mask[index]
         if labelled is not None and not bool(labelled.all()):
             for name, declared in self.fields.items():
@@ -86,7 +96,7 @@ class View:
 
     def only(self, rows: Tensor) -> View:
         """The same view, drawing batches from other rows."""
-        return View(self.dataset, rows, self.labelled, self.hidden)
+        return View(self.dataset, rows, self.labelled, self.hidden, self.observed)
 
 
 class Batch(Mapping[str, Any]):

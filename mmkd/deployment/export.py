@@ -19,6 +19,7 @@ from mmkd.data.views import Batch
 from mmkd.deployment.bundle import Bundle, check_place, write_bundle
 from mmkd.deployment.runtime import MODEL, Student, conform
 from mmkd.deployment.verify import check_ports, compare
+from mmkd.deployment.windows import Windows
 from mmkd.errors import BindingError, DataError, LayoutError, MmkdError
 from mmkd.estimators import Estimator
 from mmkd.layouts import layout_named
@@ -49,8 +50,9 @@ def export(
     """Write a student as a bundle whose only inputs are the fields that it is bound to.
 
     The graph is made of a float32 copy on the CPU in eval mode; the model itself is not touched. Each field is an input
-    of that name; constants of the data set are stored inside. Before anything is written, the runtime predicts real
-    rows in several batch sizes and is compared with the original.
+    of that name; constants of the data set are stored inside. Where the task slides a window over a sample, the graph
+    is that of one window, and the runtime slides. Before anything is written, the runtime predicts real rows in several
+    batch sizes and is compared with the original.
 
     Arguments:
         model: the student, bound.
@@ -73,10 +75,13 @@ def export(
         StorageError: the directory holds something else, or the disk refuses.
     """
     check_place(directory)
+    windows = Windows.of(task.describe())
+    if windows is not None:
+        batch = _in_window(batch, model.binding, windows)
     graph = _graph_tools()
     owner = f"student {type(model if isinstance(model, Estimator) else model.module).__name__}"
     _check_binding(model, fields, owner)
-    rows = _Rows(model.binding, batch, fields, owner)
+    rows = _Rows(model.binding, batch, fields, owner, windows)
     say = _speaker(model, tuple(task.outputs), owner)
     outputs = say(rows.parameters)
     conform(rows.inputs, rows.declared)
@@ -98,7 +103,7 @@ def export(
     manifest: dict[str, Any] = {
         "mmkd": __version__,
         "recipe": recipe,
-        "student": _described(model),
+        "student": _described(model, task),
         "reads": list(rows.inputs),
         "bound": {parameter: list(names) for parameter, names in model.binding.inputs.items()},
         "constants": list(rows.constants),
@@ -130,14 +135,21 @@ class _Rows:
         count: number of rows.
     """
 
-    def __init__(self, binding: Binding, batch: Batch, fields: Mapping[str, Field], owner: str) -> None:
+    def __init__(
+        self,
+        binding: Binding,
+        batch: Batch,
+        fields: Mapping[str, Field],
+        owner: str,
+        windows: Windows | None = None,
+    ) -> None:
         alone = Binding({name: (name,) for name in binding.fields}, {}, binding.relational)
         values = map_tensors(_portable, alone.gather(batch))
         self.inputs = {name: value for name, value in values.items() if fields[name].kind != "constant"}
         self.constants = {name: value for name, value in values.items() if fields[name].kind == "constant"}
         self.parameters = map_tensors(_portable, binding.gather(batch))
         self.declared = {name: _declared(name, value, fields[name], owner) for name, value in self.inputs.items()}
-        self.axes = {name: _varying(name, entry) for name, entry in self.declared.items()}
+        self.axes = {name: _varying(name, entry, windows) for name, entry in self.declared.items()}
         self.relations = [name for name in self.inputs if fields[name].kind == "relation"]
         self._fields = {name: fields[name] for name in self.inputs}
         self._by_parameter = {parameter: fields[names[0]] for parameter, names in binding.inputs.items()}
@@ -210,12 +222,18 @@ def _declared(name: str, value: Any, field: Field, owner: str) -> dict[str, Any]
         return entry
 
 
-def _varying(name: str, entry: Mapping[str, Any]) -> dict[int, str]:
+def _in_window(batch: Batch, binding: Binding, windows: Windows) -> Batch:
+    """The central window of each row of what the student reads."""
+    return batch.replace(**{name: windows.first(batch[name]) for name in binding.fields if name in batch.samples})
+
+
+def _varying(name: str, entry: Mapping[str, Any], windows: Windows | None) -> dict[int, str]:
     """Names of the axes of an input that vary in size: `batch`, and `field.T` for one that its field leaves open."""
     offset = 1 if entry["kind"] == "sample" else 0
     letters = entry.get("axes", "").split()
     axes = {0: "batch"} if offset else {}
-    for axis, size in enumerate(entry["shape"], offset):
+    shape = entry["shape"] if windows is None else entry["shape"][: -len(windows.size)]  # the graph sees one window
+    for axis, size in enumerate(shape, offset):
         if size is None:
             axes[axis] = f"{name}.{letters[axis] if letters else axis}"
     return axes
@@ -295,9 +313,9 @@ def _serialised(proto: Any, owner: str) -> bytes:
     return data
 
 
-def _described(model: Bound | Estimator) -> dict[str, Any]:
+def _described(model: Bound | Estimator, task: Task) -> dict[str, Any]:
     if isinstance(model, Estimator):
-        return {"kind": "estimator", "class": type(model).__name__}
+        return {"kind": "estimator", "class": type(model).__name__, **model.describe(task.field.classes)}
     return {"kind": "module", "class": type(model.module).__name__, "parameters": parameter_count(model.module)}
 
 

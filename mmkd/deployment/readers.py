@@ -1,9 +1,16 @@
 """Reads a student's inputs from files: CSV, JSON, NPY and NPZ. Plugins bring the formats of their domains.
 
 A reader is a function `read(path, fields) -> {field: array}` in the entry-point group `mmkd.readers`; the last part of
-its name is the extension (`csv`, `medical/nii.gz`). `fields` is that of the bundle's manifest. Needs no torch.
+its name is the extension (`csv`, `medical/nii.gz`). `fields` is that of the bundle's manifest; what a field says of its
+`preparation` is done to the file. Needs no torch.
 
-- `.csv`: a column per number, named `field` for a single number per row and `field.0`, `field.1`, `field.0.1` for more.
+It may also be a class with that function as its static `read` and another, `write(path, predictions, source, manifest)
+-> bytes`, which gives the content of a file `path` of its extension: predictions of what was read from the file
+`source`, in its form (the geometry of a scan, say).
+
+- `.csv`: a column per number, named `field` for a single number per row and `field.0`, `field.1`, `field.0.1` for more;
+  a vector whose channels have names may use those instead. For a student that reads one series of any length the file
+  is one sample: a line per step, a column per channel, and perhaps `time` in seconds.
 - `.json`: `{"field": rows, ...}`, or a list of rows `[{"field": value, ...}, ...]`.
 - `.npz`: an array per field.
 - `.npy`, a CSV file without a header, a JSON list of lists: the rows of a student that reads one field.
@@ -27,6 +34,7 @@ import numpy as np
 
 from mmkd import registry
 from mmkd.deployment.runtime import conform
+from mmkd.deployment.series import one_series, read_series
 from mmkd.errors import ConfigError, DataError
 
 Fields = Mapping[str, Mapping[str, Any]]
@@ -42,6 +50,7 @@ _DAMAGE = (
     zlib.error,
 )
 Reader = Callable[[Path, Fields], Mapping[str, Any]]
+Writer = Callable[[Path, Mapping[str, np.ndarray], Path, Mapping[str, Any]], bytes]
 
 
 def read(path: str | os.PathLike[str], fields: Fields, reader: str = "") -> dict[str, np.ndarray]:
@@ -60,8 +69,17 @@ def read(path: str | os.PathLike[str], fields: Fields, reader: str = "") -> dict
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path} is {'no file' if path.exists() else 'absent'}", "check the path")
-    function: Any = registry.get("readers", reader or _reader_for(path))
-    return conform(function(path, fields), fields, str(path))
+    found: Any = registry.get("readers", reader or _reader_for(path))
+    return conform(getattr(found, "read", found)(path, fields), fields, str(path))
+
+
+def writer(path: str | os.PathLike[str]) -> Writer | None:
+    """What writes predictions to a file of this extension; None where its reader, if there is one, only reads."""
+    try:
+        found: Any = registry.get("readers", _reader_for(Path(path)))
+    except ConfigError:
+        return None
+    return getattr(found, "write", None)
 
 
 def _reader_for(path: Path) -> str:
@@ -87,7 +105,9 @@ def read_csv(path: Path, fields: Fields) -> dict[str, Any]:
         lines = [line for line in csv.reader(file) if line]
     if not lines:
         raise DataError(f"{path} is empty")
-    columns = {name: list(_columns(name, field, path)) for name, field in fields.items()}
+    if series := one_series(fields):
+        return dict(read_series(path, lines, series, fields[series]))
+    columns = _named_columns(fields, path, lines[0])
     expected = [column for names in columns.values() for column in names]
     if bare := all(_is_number(cell) for cell in lines[0]):
         if len(fields) > 1:
@@ -142,6 +162,18 @@ def read_npz(path: Path, fields: Fields) -> dict[str, Any]:
             raise DataError(f"{path} is an .npy file, not an .npz archive", "rename it")
         with stored:
             return {name: stored[name] for name in stored.files}
+
+
+def _named_columns(fields: Fields, path: Path, header: Sequence[str]) -> dict[str, list[str]]:
+    """Names of the columns of each field: of its channels, where it is a plain vector that names them."""
+    plain = {name: list(_columns(name, field, path)) for name, field in fields.items()}
+    named = {
+        name: list(field["channels"]) if field.get("channels") and len(field["shape"]) == 1 else plain[name]
+        for name, field in fields.items()
+    }
+    every = [column for columns in named.values() for column in columns]
+    by_number = {column for columns in plain.values() for column in columns} <= {cell.strip() for cell in header}
+    return plain if by_number or len(set(every)) < len(every) else named
 
 
 def _columns(name: str, field: Mapping[str, Any], path: Path) -> Iterator[str]:

@@ -11,6 +11,7 @@ sha256 in the manifest, and the manifest with its own seal, before anything of i
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from mmkd.deployment.windows import Windows
 from mmkd.errors import BindingError, DataError, MmkdError, StorageError
 
 FORMAT = "mmkd-bundle"
@@ -174,20 +176,22 @@ class Student:
         manifest: of the bundle.
         model: the bytes of `model.onnx`.
         threads: of onnxruntime; all cores that this process may use by default.
-        rows_at_once: more rows than these are predicted piece by piece; a student that reads a relation takes all.
+        rows_at_once: more rows than these are predicted piece by piece (by default 1024, or 16 where the task slides a
+            window over each); a student that reads a relation takes all.
     """
 
     def __init__(
-        self, manifest: Mapping[str, Any], model: bytes, *, threads: int | None = None, rows_at_once: int = 1024
+        self, manifest: Mapping[str, Any], model: bytes, *, threads: int | None = None, rows_at_once: int | None = None
     ) -> None:
         self.manifest = manifest
         self.fields: Mapping[str, Mapping[str, Any]] = manifest["fields"]
-        self.rows_at_once = rows_at_once
+        self.windows = Windows.of(manifest["task"])
+        self.rows_at_once = rows_at_once or (1024 if self.windows is None else 16)
         self.session = open_session(model, threads)
 
     @classmethod
     def load(
-        cls, directory: str | os.PathLike[str], *, threads: int | None = None, rows_at_once: int = 1024
+        cls, directory: str | os.PathLike[str], *, threads: int | None = None, rows_at_once: int | None = None
     ) -> Student:
         """Read a bundle. Raises `StorageError` for a file that is absent or altered, naming it."""
         manifest = read_manifest(directory)
@@ -201,16 +205,12 @@ class Student:
             BindingError: a field is missing, or the student is given one that it does not read.
             DataError: a value of another form than the manifest declares.
         """
-        arrays = conform({**({} if inputs is None else inputs), **fields}, self.fields)
-        names = list(self.manifest["outputs"])
-        try:
-            pieces = [self.session.run(names, piece) for piece in self._pieces(arrays)]
-        except Exception as error:  # onnxruntime's own classes have no common base
-            raise MmkdError(f"the student failed on these inputs: {str(error).splitlines()[0]}") from error
-        return {name: np.concatenate(parts) for name, parts in zip(names, zip(*pieces, strict=True), strict=True)}
+        arrays = conform({**(inputs or {}), **fields}, self.fields)
+        return _joined(self._predicted(arrays), self._rows(arrays))
 
     def classify(self, inputs: Mapping[str, Any] | None = None, /, **fields: Any) -> dict[str, np.ndarray]:
-        """The outputs, and `class` (its name), `class_index` and `probability` of the most probable class.
+        """The outputs, and `class_index` and `probability` of the most probable class, `[rows]` or, where each position
+        of a sample is classified, `[rows, *positions]`; with one decision per row, `class` too (its name).
 
         Raises:
             MmkdError: the student's task is no classification; else as a call.
@@ -218,25 +218,61 @@ class Student:
         task = self.manifest["task"]
         if task.get("decision") != "argmax" or not task.get("classes"):
             raise MmkdError(f"this student's task is {task.get('task')}, which has no classes to name")
-        outputs = self(inputs, **fields)
-        logits = outputs[task["output"]].astype(np.float64)
-        weights = np.exp(logits - logits.max(1, keepdims=True))
-        index = logits.argmax(1)
-        probability = weights.max(1) / weights.sum(1)
-        return {
-            **outputs,
-            "class": np.asarray(task["classes"])[index],
-            "class_index": index,
-            "probability": probability,
-        }
+        arrays = conform({**(inputs or {}), **fields}, self.fields)
+        decided = ({**piece, **_decided(piece[task["output"]])} for piece in self._predicted(arrays))
+        said = _joined(decided, self._rows(arrays))
+        if said["class_index"].ndim == 1:
+            said["class"] = np.asarray(task["classes"])[said["class_index"]]
+        return said
+
+    def _predicted(self, arrays: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+        """Outputs of a few rows after the other."""
+        names = list(self.manifest["outputs"])
+
+        def run(piece: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+            try:
+                return dict(zip(names, self.session.run(names, dict(piece)), strict=True))
+            except Exception as error:  # onnxruntime's own classes have no common base
+                raise MmkdError(f"the student failed on these inputs: {str(error).splitlines()[0]}") from error
+
+        for piece in self._pieces(arrays):
+            yield run(piece) if self.windows is None else self.windows(run, piece)
+
+    def _rows(self, arrays: Mapping[str, np.ndarray]) -> int:
+        return len(next(arrays[name] for name, field in self.fields.items() if field["kind"] == "sample"))
 
     def _pieces(self, arrays: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
-        rows = len(next(arrays[name] for name, field in self.fields.items() if field["kind"] == "sample"))
+        rows = self._rows(arrays)
         if any(field["kind"] == "relation" for field in self.fields.values()):
             yield arrays
             return
         for start in range(0, rows, self.rows_at_once):
             yield {name: array[start : start + self.rows_at_once] for name, array in arrays.items()}
+
+
+def _decided(logits: np.ndarray) -> dict[str, np.ndarray]:
+    """The most probable class and its probability; narrow types where there is one per position, for their number."""
+    scores = logits.astype(np.float64)
+    weights = np.exp(scores - scores.max(1, keepdims=True))
+    index, probability = scores.argmax(1), weights.max(1) / weights.sum(1)
+    if logits.ndim > 2:
+        index, probability = index.astype(np.min_scalar_type(logits.shape[1] - 1)), probability.astype(np.float32)
+    return {"class_index": index, "probability": probability}
+
+
+def _joined(pieces: Iterator[dict[str, np.ndarray]], rows: int) -> dict[str, np.ndarray]:
+    """Pieces of `rows` rows one below the other, each copied into its place as it comes: memory holds it once."""
+    first, second = next(pieces), next(pieces, None)
+    if second is None:
+        return first
+    joined = {name: np.empty((rows, *value.shape[1:]), value.dtype) for name, value in first.items()}
+    start = 0
+    for piece in itertools.chain((first, second), pieces):
+        end = start + len(next(iter(piece.values())))
+        for name, value in piece.items():
+            joined[name][start:end] = value
+        start = end
+    return joined
 
 
 def open_session(model: bytes, threads: int | None = None) -> Any:

@@ -39,6 +39,7 @@ class Plan:
         control: what is done to the sources: `hard`, `shuffled`, `permuted`, `self`, `restricted`, or nothing.
         smoothing: label smoothing of the task.
         waits: arms that must be done first.
+        baseline: the arm that it is compared with.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Plan:
     control: str = ""
     smoothing: float = 0.0
     waits: tuple[str, ...] = ()
+    baseline: str = "alone"
 
     @property
     def is_control(self) -> bool:
@@ -78,7 +80,8 @@ def plans(recipe: Recipe) -> list[Plan]:
         arms.append(Plan("oracle-labels", distil=False, labelled_only=True, labels="all"))
     for name, arm in recipe.arms.items():
         waits = sources if arm.distil else ()
-        arms.append(Plan(name, further=name, distil=arm.distil, labelled_only=not arm.distil, waits=waits))
+        further = Plan(name, further=name, distil=arm.distil, labelled_only=not arm.distil, waits=waits)
+        arms.append(replace(further, baseline=arm.baseline))
     return arms
 
 

@@ -79,9 +79,17 @@ class Experiment:
         labelled = split.labelled.unique()
         if labels == "all":
             held_out = torch.cat([split.valid, split.test_rows])
-            labelled = torch.cat([labelled, split.unlabelled[~torch.isin(split.unlabelled, held_out)]]).unique()
+            others = split.unlabelled[~torch.isin(split.unlabelled, held_out)]
+            labelled = torch.cat([labelled, self._with_label(others)]).unique()
         rows = labelled if labelled_only else torch.cat([split.train, labelled]).unique()
-        return View(self.dataset, rows.to(self.device), labelled.to(self.device), split.hidden)
+        return View(self.dataset, rows.to(self.device), labelled.to(self.device), split.hidden, split.observed)
+
+    def _with_label(self, rows: Tensor) -> Tensor:
+        """Those of `rows` whose class somebody has published: a whole number below 0 says that nobody has."""
+        label = self.dataset.samples.get(self.task().target)
+        if not isinstance(label, Tensor) or label.dim() != 1 or label.is_floating_point():
+            return rows
+        return rows[label[rows.to(label.device)].to(rows.device) >= 0]
 
     def view(self, seed: int, part: str) -> View:
         """`valid`, or a test part by name. Rows that training hid are shown, with their relations, when tested."""

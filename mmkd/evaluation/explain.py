@@ -122,6 +122,7 @@ def as_text(explained: Mapping[str, Any]) -> str:
         lines.append(
             f"  {name:16} {' '.join(part for part in parts if part)}" + ("   target" if form.get("target") else "")
         )
+        lines += [f"    {key} {list(part.get('shape', []))}" for key, part in form.get("parts", {}).items()]
     lines += ["", *_model_lines("student", explained["student"])]
     for name, model in explained["learners"].items():
         lines += _model_lines(name, model)

@@ -171,10 +171,12 @@ class Job:
         student = self.experiment.model(self.recipe.student, self.recipe.seed("student", self.seed), "student-init")
         view = self.experiment.training_view(self.seed, labels=self.plan.labels, labelled_only=self.plan.labelled_only)
         task = self._task()
+        learnt: dict[str, Any] = {}
         if isinstance(student, Estimator):
             fitted = self._fit_estimator(student, view, task)
             if distributed.rank() == 0:
                 write_json(self.directory / "estimator.json", student.state())
+            learnt = {"learnt": student.describe(task.field.classes)}
         else:
             models, stages = self._stages(student, view, task)
             fitted = self._fit(
@@ -191,7 +193,7 @@ class Job:
                 save_weights(
                     model, self.directory / ("weights.safetensors" if name == "student" else f"{name}.safetensors")
                 )
-        return {**self._evaluate(student), **self._account([student], view, [fitted]), "notes": self.notes}
+        return {**self._evaluate(student), **self._account([student], view, [fitted]), **learnt, "notes": self.notes}
 
     def _task(self) -> Task:
         if not self.plan.smoothing:

@@ -61,15 +61,20 @@ class Evidence:
     def unit_scores(self, arm: str) -> np.ndarray | None:
         """`[S, U]` scores of independent units, NaN where not tested; None where the metric does not decompose."""
         groups = self.experiment.dataset.groups
-        matrix = np.full((len(self.seeds), len(self.experiment.dataset)), np.nan)
+        units = np.arange(len(self.experiment.dataset)) if groups is None else groups.cpu().numpy()
+        matrix = np.full((len(self.seeds), len(units)), np.nan)
         for row, seed in enumerate(self.seeds):
             records = self.records(arm, seed)
+            index = records["index"]
             scores = self.task.unit_scores(records)
+            if scores is None and groups is not None:
+                of_groups = self.task.group_scores(records, units[index])
+                # Each sample gets its group's score, so that the mean over a group's samples is that score.
+                scores = None if of_groups is None else of_groups[np.unique(units[index], return_inverse=True)[1]]
             if scores is None:
                 return None
-            matrix[row, records["index"]] = scores
+            matrix[row, index] = scores
         tested = ~np.isnan(matrix).all(0)
-        units = np.arange(matrix.shape[1]) if groups is None else groups.cpu().numpy()
         return statistics.average_by_unit(matrix[:, tested], units[tested])
 
     def compare(self, candidate: str, baseline: str, *, extended: bool) -> Comparison:
@@ -105,12 +110,15 @@ class Evidence:
         ids = np.unique(np.concatenate([mine["index"] for mine, _ in pairs]))
         groups = self.experiment.dataset.groups
         names = ids if groups is None else groups.cpu().numpy()[ids]
-        places = [{int(row): place for place, row in enumerate(mine["index"])} for mine, _ in pairs]
+        places = np.full((len(pairs), len(self.experiment.dataset)), -1)
+        for place, (mine, _) in zip(places, pairs, strict=True):
+            place[mine["index"]] = np.arange(len(mine["index"]))
 
         def difference(rows: np.ndarray) -> list[float]:
             values = []
             for (mine, theirs), place in zip(pairs, places, strict=True):
-                take = np.array([place[int(row)] for row in rows if int(row) in place], dtype=np.int64)
+                take = place[rows]
+                take = take[take >= 0]
                 values.append(self._metric(mine, take) - self._metric(theirs, take) if len(take) else np.nan)
             return values
 
@@ -120,7 +128,7 @@ class Evidence:
         part = {name: value[take] for name, value in records.items()}
         groups = self.experiment.dataset.groups
         of_rows = None if groups is None else _drawn(groups.cpu().numpy()[part["index"]], part["index"])
-        return self.task.metrics(part, of_rows)[self.task.primary]
+        return self.task.score(part, of_rows)
 
 
 def _drawn(groups: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -137,8 +145,8 @@ def assemble(evidence: Evidence, *, extended: bool, environment: Mapping[str, An
     """The content of `result.json`."""
     recipe, task = evidence.experiment.recipe, evidence.task
     students = [p.name for p in evidence.plans if not p.source and p.name in evidence.done]
-    against = [arm for arm in students if arm != "alone"]
-    comparisons = verdicts.adjust([evidence.compare(arm, "alone", extended=extended) for arm in against])
+    pairs = [(p.name, p.baseline) for p in evidence.plans if p.name in students and p.name != "alone"]
+    comparisons = verdicts.adjust([evidence.compare(*pair, extended=extended) for pair in pairs if pair[1] in students])
     attribution = []
     if "distilled" in students:
         controls = [arm for arm in ATTRIBUTION if arm in students]
@@ -265,9 +273,9 @@ def _gap(evidence: Evidence) -> dict[str, Any] | None:
 
 def statements(comparisons: Sequence[Comparison], attribution: Sequence[Comparison]) -> list[str]:
     """What was shown, in words; nothing is claimed that a verdict does not carry."""
-    alone = {c.candidate: c for c in comparisons}
+    alone = {c.candidate: c for c in comparisons if c.baseline == "alone"}
     than = {c.baseline: c for c in attribution}
-    said = [comparison.reason for name, comparison in alone.items() if name == "distilled" or name not in EXPLANATIONS]
+    said = [c.reason for c in comparisons if c.candidate == "distilled" or c.candidate not in EXPLANATIONS]
     gained = alone["distilled"].verdict == "better" if "distilled" in alone else False
     if not gained:
         if "distilled" in alone:

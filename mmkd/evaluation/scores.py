@@ -74,15 +74,17 @@ def _refuse_nan(said: Mapping[str, Any], batch: Batch) -> None:
 
 
 def score(task: Task, records: Records, groups: np.ndarray | None) -> float:
-    """The primary metric; the mean of unit scores where it is one, which is cheaper.
+    """The primary metric; the mean of unit or group scores where it is one, which is cheaper.
 
     Arguments:
         groups: group id of each record, as `Task.metrics` takes it.
     """
-    per_sample = task.unit_scores(records)
-    if per_sample is not None:
-        return float(per_sample.mean())
-    return task.metrics(records, groups)[task.primary]
+    scores = task.unit_scores(records)
+    if scores is None and groups is not None:
+        scores = task.group_scores(records, groups)
+    if scores is not None:
+        return float(scores.mean())
+    return task.score(records, groups)
 
 
 def is_relational(model: Bound | Estimator | Source) -> bool:

@@ -208,7 +208,9 @@ def paired_bootstrap_metric(
     generator = np.random.default_rng(seed)
     observed = np.atleast_1d(np.asarray(difference(np.concatenate(rows)), dtype=np.float64))
     drawn = generator.integers(len(rows), size=(resamples, len(rows)))
-    values = np.stack([np.atleast_1d(difference(np.concatenate([rows[u] for u in draw]))) for draw in drawn])  # [R, S]
+    single = np.concatenate(rows) if all(len(row) == 1 for row in rows) else None
+    resampled = (np.concatenate([rows[u] for u in draw]) if single is None else single[draw] for draw in drawn)
+    values = np.stack([np.atleast_1d(difference(some)) for some in resampled])  # [R, S]
     values = values[~np.isnan(values).any(axis=1)]
     mean, count = float(observed.mean()), len(rows)
     if len(values) < 0.95 * resamples or count < 2:

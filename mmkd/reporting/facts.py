@@ -99,7 +99,18 @@ def sources(result: Result) -> list[str]:
 
 def against_alone(result: Result) -> dict[str, Any]:
     """Comparisons with `alone`, by candidate."""
-    return {comparison["candidate"]: comparison for comparison in result["comparisons"]}
+    return {found["candidate"]: found for found in result["comparisons"] if found["baseline"] == "alone"}
+
+
+def compared(result: Result) -> dict[str, Any]:
+    """Comparisons by candidate: with `alone`, or with the baseline that a further arm has of its own."""
+    return {found["candidate"]: found for found in result["comparisons"]}
+
+
+def title(result: Result, arm: str) -> str:
+    """Name of an arm, and its baseline where that is not `alone`."""
+    found = compared(result).get(arm)
+    return arm if found is None or found["baseline"] == "alone" else f"{arm} (- {found['baseline']})"
 
 
 def parts(result: Result) -> list[str]:

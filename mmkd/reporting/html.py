@@ -86,14 +86,14 @@ def render(result: Result, recipe: str = "") -> str:
 
 def proof(result: Result) -> Table:
     """Primary metric, differences to alone, verdicts."""
-    scale, compared, parts = Scale.of(result), facts.against_alone(result), facts.parts(result)
+    scale, compared, parts = Scale.of(result), facts.compared(result), facts.parts(result)
     head = ["arm", scale.label, *parts]
     if compared:
         unit = result["dataset"]["unit"]
         head += ["difference to alone", "95 % over seeds", f"95 % over units ({unit})", "p (Holm)", "verdict"]
     rows = []
     for name, arm in facts.done(result).items():
-        row = [Cell(name, arm["explanation"]), Cell(scale.spread(arm))]
+        row = [Cell(facts.title(result, name), arm["explanation"]), Cell(scale.spread(arm))]
         row += [Cell(scale.spread(arm["parts"][part]) if part in arm.get("parts", {}) else ABSENT) for part in parts]
         if compared:
             row += _comparison(scale, compared.get(name))
@@ -102,6 +102,8 @@ def proof(result: Result) -> Table:
     caption = f"{scale.label}: {what}."
     if compared:
         caption += " Differences are paired by seed and test unit; positive is better."
+        if any(found["baseline"] != "alone" for found in result["comparisons"]):
+            caption += " An arm with a baseline of its own, in brackets, is compared with that one."
     return Table("proof", caption, head, rows, {len(head) - 1} if compared else set())
 
 

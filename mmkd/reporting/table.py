@@ -95,10 +95,10 @@ def _table(columns: list[Column]) -> Table:
 
 def _columns(result: Result) -> list[Column]:
     """The columns that decide, then those that explain."""
-    scale, arms, compared = Scale.of(result), facts.done(result), facts.against_alone(result)
+    scale, arms, compared = Scale.of(result), facts.done(result), facts.compared(result)
     pairs = [compared.get(name) for name in arms]
     columns = [
-        Column("arm", list(arms)),
+        Column("arm", [facts.title(result, name) for name in arms]),
         Column(scale.label, [scale.spread(arm) for arm in arms.values()]),
     ]
     for part in facts.parts(result):
@@ -137,7 +137,9 @@ def _legend(result: Result, heads: set[str]) -> str:
     said = [f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"]
     if "- alone" in heads:
         level, unit = result["comparisons"][0]["seeds"]["interval"]["level"], result["dataset"]["unit"]
-        said.append("- alone: difference, positive is better")
+        others = any(found["baseline"] != "alone" for found in result["comparisons"])
+        named = " to it, or to the arm in brackets" if others else ""
+        said.append(f"- alone: difference{named}, positive is better")
         said.append(f"its {100 * level:g} % intervals over seeds and over test units ({unit})")
     if "agree" in heads:
         said.append(f"agree: % of answers shared with {facts.sources(result)[0]}")

@@ -31,12 +31,28 @@ class Ramp(BaseModel):
         return self.start + (self.end - self.start) * min(step / self.steps, 1.0)
 
 
-Weight = float | Ramp
+class Decay(BaseModel):
+    """A loss weight that moves from `start` towards `end`; what is left of the way shrinks by `rate` every `every`
+    optimiser steps: `end + (start - end) * rate^(step // every)`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    start: float
+    end: float
+    rate: float = Field(gt=0, lt=1)
+    every: int = Field(gt=0)
+
+    def at(self, step: int) -> float:
+        return self.end + (self.start - self.end) * self.rate ** (step // self.every)
+
+
+Schedule = Ramp | Decay
+Weight = float | Schedule
 
 
 def value_at(weight: Weight, step: int) -> float:
     """The weight at an optimiser step."""
-    return weight.at(step) if isinstance(weight, Ramp) else weight
+    return weight.at(step) if isinstance(weight, Schedule) else weight
 
 
 def weighted(weight: float, loss: Tensor) -> Tensor:

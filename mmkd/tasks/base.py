@@ -30,7 +30,7 @@ class Task:
             fidelity and the controls that need the teacher's argmax read it.
     """
 
-    primary: ClassVar[str]
+    primary: str
     higher_is_better: ClassVar[bool] = True
     outputs: OutputSpec
     class_output: str | None = None
@@ -62,8 +62,19 @@ class Task:
         """
         raise NotImplementedError
 
+    def score(self, records: Records, groups: np.ndarray | None = None) -> float:
+        """The primary metric alone. Override it where that is much cheaper than all metrics: selection, and a bootstrap
+        of a metric that is no mean over samples, ask for it again and again."""
+        return self.metrics(records, groups)[self.primary]
+
     def unit_scores(self, records: Records) -> np.ndarray | None:
         """Per-sample scores whose mean is the primary metric, `[N]`; None where it does not decompose."""
+        return None
+
+    def group_scores(self, records: Records, groups: np.ndarray) -> np.ndarray | None:
+        """Scores of whole groups whose mean is the primary metric, in the order of `numpy.unique(groups)`: for a metric
+        that is no mean over a group's samples (the overlap in a volume whose slices are the samples). None elsewhere.
+        """
         return None
 
     def constant(self, train: Records, test: Records) -> float | None:

@@ -87,6 +87,9 @@ class Tree(Estimator):
         graph = helper.make_graph(nodes, "tree", ports[:1], ports[1:], values)
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
+    def describe(self, classes):
+        return {"leaves": len(self.learnt[0]), "of": list(classes)}
+
     def state(self):
         return {"learnt": [part.tolist() for part in self.learnt]}
 
@@ -153,6 +156,9 @@ def test_a_tree_and_a_network_stand_in_one_report(plugin, tmp_path):
     tree = passage.experiment.model(passage.experiment.recipe.student, 0, "student-init")
     tree.load_state(json.loads(states["0/distilled"]))
     whole = passage.experiment.dataset.samples
+    described = {"leaves": len(tree.learnt[0]), "of": ["inner", "middle", "outer"]}
+    assert passage.bundle.manifest["student"] == {"kind": "estimator", "class": "Tree", **described}
+    assert passage.job("distilled")["learnt"] == described
     inputs = {name: whole[name].numpy() for name in ("a", "b")}
     said = passage.bundle.load()(**inputs)["logits"]
     assert np.allclose(said, tree.predict({"x": np.concatenate(list(inputs.values()), 1)})["logits"], atol=1e-5)

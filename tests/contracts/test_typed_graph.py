@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mmkd.data import Dataset, Field, Split
-from mmkd.errors import DataError
+from mmkd.errors import DataError, LayoutError
 from mmkd.evaluation.explain import explain
 from tests.contracts.passage import TRAINING, bring_through, experiment_of
 
@@ -135,3 +135,20 @@ def test_hidden_papers_are_cut_from_dicts_by_the_data_set_alone(plugin):
     assert torch.equal(teacher(experiment.training_view(0).batch(split.train)).logits, before)
     with pytest.raises(DataError, match=r"'x_dict' .* cannot be cut .* Library must override `cut`"):
         Dataset.cut(data, split.hidden)
+
+
+def test_a_tap_of_nodes_of_another_type_is_refused_with_a_way_out(plugin):
+    table = recipe(plugin)
+    table["sources"]["teacher"]["model"]["taps"] = {"writers": "conv.author"}
+    with pytest.raises(LayoutError, match=r"tap 'writers' has shape \(30, 3\) .* no row for each row") as error:
+        explain(table)
+    assert "row by row" in error.value.way_out
+
+
+def test_rows_without_a_published_label_are_labelled_for_nobody(plugin):
+    experiment = experiment_of(recipe(plugin))
+    split = experiment.split(0)
+    free = split.unlabelled[~torch.isin(split.unlabelled, torch.cat([split.valid, split.test_rows]))]
+    experiment.dataset.samples["label"][free[:5]] = -1
+    labelled = experiment.training_view(0, labels="all").labelled
+    assert set(labelled.tolist()) == set(split.labelled.tolist()) | set(free[5:].tolist())

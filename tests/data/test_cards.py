@@ -34,6 +34,11 @@ def test_a_good_card():
     assert parse(written().replace("\n", "\r\n")).name == "acme/set"
 
 
+def test_a_generator_has_no_files_and_a_manual_copy_has_some_without_address():
+    assert parse(written(access="generated", files="[]")).files == []
+    assert parse(written(access="manual")).files[0].url is None
+
+
 @pytest.mark.parametrize("key", FRONT)
 def test_missing_key(key):
     with pytest.raises(DataError, match=rf"card.md: {key}: Field required.*keys: name, licence") as caught:
@@ -56,6 +61,8 @@ def test_missing_key(key):
         ({"files": "[{path: a, bytes: 3, sha256: abc}]"}, r"files\.0\.sha256"),
         ({"files": "[{path: a, sha256: " + "a" * 64 + "}]"}, r"files\.0\.bytes"),
         ({"access": "download"}, "url"),
+        ({"access": "generated"}, "files"),
+        ({"access": "manual", "files": "[]"}, "files"),
         ({"licens": "MIT"}, "licens: Extra"),
     ],
 )

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from mmkd.deployment.readers import read
+from mmkd import registry
+from mmkd.deployment.readers import read, writer
 from mmkd.errors import BindingError, ConfigError, DataError, RegistryError
 from tests.registry.fakes import install
 
@@ -46,6 +47,22 @@ class TestCSV:
         assert found["age"].tolist() == [30, 41]
         assert found["age"].dtype == np.int64
         assert found["x"].tolist() == [[1, 2], [3, 4]]
+
+    @pytest.mark.parametrize("text", ["width,height\n1,2\n", "height,width\n2,1\n", "x.1,x.0\n2,1\n", "1,2\n"])
+    def test_channels_that_have_names(self, file, text):
+        fields = {"x": {**X, "channels": ["width", "height"]}}
+        assert read(file("rows.csv", text), fields)["x"].tolist() == [[1, 2]]
+
+    def test_names_that_two_fields_share_tell_nothing(self, file):
+        fields = {name: {**X, "channels": ["a", "b"]} for name in ("x", "y")}
+        found = read(file("rows.csv", "x.0,x.1,y.0,y.1\n1,2,3,4\n"), fields)
+        assert found["y"].tolist() == [[3, 4]]
+        with pytest.raises(DataError, match=r"has no column 'x\.0'"):
+            read(file("rows.csv", "a,b,c,d\n1,2,3,4\n"), fields)
+
+    def test_a_channel_that_is_missing(self, file):
+        with pytest.raises(DataError, match="has no column 'height'"):
+            read(file("rows.csv", "width,hight\n1,2\n"), {"x": {**X, "channels": ["width", "height"]}})
 
     def test_maps_are_flattened_row_by_row(self, file):
         fields = {"m": {"kind": "sample", "shape": [2, 2], "dtype": "float32"}}
@@ -204,3 +221,39 @@ class TestChoice:
         with pytest.raises(ConfigError, match=r"acme-medical:acme/nii\.csv and other-medical:other/nii\.csv.*--reader"):
             read(file("scan.nii.csv", "whatever"), ONE)
         assert read(file("scan.nii.csv", ""), ONE, "acme/nii.csv")["x"].tolist() == [[4, 2]]
+
+
+class Rows:
+    """A reader that also writes: rows of bytes."""
+
+    @staticmethod
+    def read(path, fields):
+        return {name: np.frombuffer(path.read_bytes(), np.uint8)[:, None] for name in fields}
+
+    @staticmethod
+    def write(path, predictions, source, manifest):
+        return bytes(predictions["class_index"].tolist()) + source.name.encode()
+
+
+class TestClasses:
+    @pytest.fixture
+    def rows(self, tmp_path, monkeypatch):
+        install(tmp_path, "mmkd-rows", {"readers": {"rows/a.bin": f"{__name__}:Rows"}})
+        monkeypatch.syspath_prepend(tmp_path)
+        registry.refresh()
+        yield tmp_path
+        monkeypatch.undo()
+        registry.refresh()
+
+    def test_read(self, rows):
+        (rows / "x.a.bin").write_bytes(b"\1\2")
+        fields = {"x": {"kind": "sample", "shape": [1], "dtype": "float32"}}
+        assert read(rows / "x.a.bin", fields)["x"].tolist() == [[1], [2]]
+
+    def test_write(self, rows):
+        write = writer(rows / "out.A.bin")
+        assert write(rows / "out.a.bin", {"class_index": np.array([3, 4])}, rows / "in.a.bin", {}) == b"\3\4in.a.bin"
+
+    @pytest.mark.parametrize("name", ["out.csv", "out.bin", "out"])
+    def test_who_does_not_write(self, rows, name):
+        assert writer(rows / name) is None

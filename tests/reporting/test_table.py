@@ -7,6 +7,7 @@ from rich.console import Console
 
 from mmkd.reporting import facts
 from mmkd.reporting.facts import Scale
+from mmkd.reporting.html import proof
 from mmkd.reporting.table import as_text, print_result
 
 from .fakes import ODD_CASES, ODD_NAME, THREE, make
@@ -136,3 +137,14 @@ def test_printing_to_a_terminal_follows_its_width(whole, tmp_path):
 def test_the_table_imports_neither_matplotlib_nor_torch():
     code = "import sys, mmkd.reporting.table; assert not {'matplotlib', 'torch', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_arm_with_a_baseline_of_its_own_is_shown_against_it():
+    result = make({"teacher": 0.9, "alone": 0.8, "distilled": 0.85, "tree": 0.7, "tree-alone": 0.6})
+    (found,) = (c for c in result["comparisons"] if c["candidate"] == "tree")
+    assert "in brackets" not in as_text(result)
+    found["baseline"] = "tree-alone"
+    text = as_text(result)
+    assert "tree (- tree-alone)" in text
+    assert "to the arm in brackets" in text
+    assert "tree (- tree-alone)" in "".join(cell.text for row in proof(result).rows for cell in row)

@@ -1,0 +1,1 @@
+"""Readers of raw sensor files for `mmkd predict`; they import no torch."""

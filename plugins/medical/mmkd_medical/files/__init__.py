@@ -1,0 +1,1 @@
+"""Readers of scans on file: NIfTI folders and packed slices."""

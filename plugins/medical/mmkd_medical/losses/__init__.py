@@ -1,0 +1,1 @@
+"""Losses of mmkd-medical, as pure functions."""

@@ -1,0 +1,1 @@
+"""Files of published data, read as they are."""

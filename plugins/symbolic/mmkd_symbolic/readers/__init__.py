@@ -1,0 +1,1 @@
+"""Readers of mmkd-symbolic. No torch here."""
