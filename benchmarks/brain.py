@@ -43,7 +43,7 @@ EXPLORED = {  # ten patients of both sets, FLAIR and T1c, seven labelled, anothe
 SCAN = "brats2015_deepmedic/test/brats_2013_pat0001_1/T1c_subtrMeanDivStd.nii.gz"
 
 _PREDICT = """
-import json, resource, sys, time
+import json, sys, time
 from pathlib import Path
 from mmkd.deployment import readers
 from mmkd.deployment.runtime import Student
@@ -56,8 +56,9 @@ said = student.classify(inputs)
 done = time.perf_counter()
 Path(out).write_bytes(readers.writer(out)(Path(out), said, Path(scan), student.manifest))
 end = time.perf_counter()
-loaded = sorted({"torch", "monai", "scipy", "sklearn"} & {name.split(".")[0] for name in sys.modules})
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+loaded = sorted({"torch", "monai", "sklearn", "pydantic"} & {name.split(".")[0] for name in sys.modules})
+status = Path("/proc/self/status").read_text()  # ru_maxrss would be that of the process that started this one
+peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
 print(json.dumps([read - start, done - read, end - done, peak, loaded]))
 """
 

@@ -16,7 +16,8 @@ from mmkd_symbolic.methods.rule_loss import RuleLoss
 from mmkd_symbolic.projection import project
 from mmkd_symbolic.rules import RuleSet
 from mmkd_symbolic.sources.but_rule import ButRule
-from mmkd_symbolic.sources.rules import RuleProjection, Rules
+from mmkd_symbolic.sources.rule_projection import RuleProjection
+from mmkd_symbolic.sources.rules import Rules
 from mmkd_symbolic.tasks.but_classification import ButClassification
 
 COLUMNS, CLASSES = ("u", "c=0", "c=1", "c=2"), ("low", "mid", "high")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float64
-from onnx import ModelProto
 from scipy.special import softmax
 
 from mmkd.data.fields import Field, OutputSpec
@@ -15,6 +14,9 @@ from mmkd.errors import ConfigError
 from mmkd.estimators import Arrays, Estimator
 from mmkd_symbolic.expressions import Expression
 from mmkd_symbolic.models.tree import Tree
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 
 class TreeStudent(Estimator):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 from numpy.typing import NDArray
-from onnx import ModelProto, TensorProto, helper
 
 from mmkd_symbolic.expressions import Expression, constant, variable
 from mmkd_symbolic.expressions.expression import all_of, any_of
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 SMALLEST = 1e-6
 Paths = Iterator[tuple[int, list[tuple[int, bool, float]]]]
@@ -90,6 +92,8 @@ class Tree:
 
     def to_onnx(self, parameter: str, width: int) -> ModelProto:
         """`predict` as one `TreeEnsembleRegressor` from `parameter` `[n, width]` to `logits` `[n, classes]`."""
+        from onnx import TensorProto, helper  # needed at export only
+
         nodes, classes = self.probability.shape
         leaf = np.flatnonzero(self.column < 0)
         attributes = {
