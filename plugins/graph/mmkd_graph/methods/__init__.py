@@ -1,0 +1,1 @@
+"""Methods of mmkd-graph, one file each."""
