@@ -14,6 +14,7 @@ from mmkd_graph.methods.edges import edge_divergence, edges_in
 from mmkd_graph.methods.ff_g2m import FFG2M
 from mmkd_graph.methods.hgmd import HGMDMixup, HGMDWeight
 from mmkd_graph.methods.krd import KRD, fitted_power
+from mmkd_graph.methods.lsp import LSP
 
 SPECS = Specs({"logits": Spec(None, (3,))}, {})
 METHODS = [KRD, FFG2M, HGMDWeight, HGMDMixup]
@@ -235,6 +236,43 @@ class TestHGMD:
         expected = np.mean([kl(m, said[i].log_softmax(0)) for m, i in zip(mixed, hears, strict=True)])
         value = method(student(batch), {"teacher": teacher.signals(batch, None, None)}, batch)["kl"]
         assert value.item() == pytest.approx(expected, rel=0.05)
+
+
+class TestLSP:
+    @pytest.fixture
+    def method(self):
+        specs = Specs({}, {"penultimate": Spec(None, (4,))})
+        return LSP(specs, {"teacher": Specs({}, {"hidden": Spec(None, (6,))})}, teacher_role="hidden", width=2.0)
+
+    def test_loop(self, method, view):
+        batch = view.batch(torch.tensor([3, 1, 6, 0, 5, 2, 4]))
+        mine, theirs = draw(7, 4).requires_grad_(), draw(7, 6, seed=1)
+        divergences = []
+        for node in range(6):  # node 6 has no neighbour
+            near = view.relations["edge_index"][0][view.relations["edge_index"][1] == node]
+            logs = []
+            for z in (mine, theirs):
+                z = z[batch.index.argsort()]  # by row id
+                logs.append(torch.exp(-(z[near] - z[node]).square().sum(1) / 8).log_softmax(0))
+            divergences.append((logs[0].exp() * (logs[0] - logs[1])).sum())
+        signals = Signals({}, {"penultimate": mine}), {"teacher": Signals({}, {"hidden": theirs})}
+        value = method(*signals, batch)["structure"]
+        torch.testing.assert_close(value.double(), torch.stack(divergences).mean(), rtol=1e-5, atol=1e-7)
+        value.backward()
+        assert mine.grad.abs().sum() > 0
+
+    def test_what_it_does_not_see(self, method, view):
+        """Shifting and rotating all features changes nothing, and a copy of the teacher has no loss."""
+        batch, z = view.batch(view.rows), draw(7, 4).float()
+        turned = z @ torch.linalg.qr(draw(4, 4, seed=2).float()).Q + 3
+        same = {"teacher": Signals({}, {"hidden": turned})}
+        assert method(Signals({}, {"penultimate": z}), same, batch)["structure"].abs() < 1e-6
+
+    def test_no_edges(self, method, view):
+        batch = view.batch(torch.tensor([6, 4]))
+        z = draw(2, 4).float().requires_grad_()
+        value = method(Signals({}, {"penultimate": z}), {"teacher": Signals({}, {"hidden": draw(2, 6).float()})}, batch)
+        assert value["structure"].item() == 0
 
 
 @pytest.mark.parametrize("method", METHODS)
