@@ -4,8 +4,8 @@
     MMKD_DATA=... python -m benchmarks.graph --data cora citeseer --setting transductive
 
 Accuracy in %, mean and population standard deviation over seeds, as the papers give them. Weights are chosen on
-validation accuracy and no setting on any score: GLNN's are those of its authors for each graph, those of KRD, FF-G2M and
-HGMD one for all. The run directories stay under `runs/benchmarks`.
+validation accuracy, settings on no score: GLNN's are those of its authors for each graph, those of KRD, FF-G2M and HGMD
+are one for all. The run directories stay under `runs/benchmarks`.
 """
 
 from __future__ import annotations
