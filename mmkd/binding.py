@@ -50,12 +50,15 @@ class Binding:
         Raises `BindingError` where a model that runs on all rows would read a field that was replaced in some.
         """
         if self.relational:
-            if lost := sorted(batch.replaced & set(self.fields)):
-                raise BindingError(
-                    f"a model that reads a relation runs on all rows of its view, and '{lost[0]}' is replaced in some",
-                    "replace what row-wise models read alone",
-                )
             whole = batch.view.whole
+            if changed := sorted(batch.replaced & set(self.fields)):
+                if len(batch.index) < len(batch.view.rows):
+                    raise BindingError(
+                        f"a model that reads a relation runs on all rows of its view, and '{changed[0]}' is replaced"
+                        " in some",
+                        "replace it in a batch of all rows, or replace what row-wise models read alone",
+                    )
+                whole = {**whole, **{name: whole[name].index_copy(0, batch.index, batch[name]) for name in changed}}
             pick = {name: whole[name] if name in whole else batch[name] for name in self.fields}
         else:
             pick = {name: batch[name] for name in self.fields}

@@ -134,10 +134,19 @@ class Experiment:
             models[name] = model
         return models
 
-    def source(self, name: str, table: SourceTable, models: Sequence[Bound], students: Mapping[str, Bound]) -> Source:
-        """A source over its trained models."""
+    def source(
+        self,
+        name: str,
+        table: SourceTable,
+        models: Sequence[Bound],
+        students: Mapping[str, Bound],
+        seed: int | None = None,
+    ) -> Source:
+        """A source over its models; where these are trained, `seed` says which validation rows it may be fitted on."""
         knowledge = Knowledge(self.dataset, models, students, self.task().outputs)
         built: Source = table.factory("sources", f"sources.{name}")(knowledge)
+        if seed is not None:
+            built.fit(self.view(seed, "valid"))
         return built
 
     def updater(

@@ -100,7 +100,7 @@ class Job:
         models, fitted = self._train_models(self.plan.source, table, self.directory)
         if _needs_student(table):
             return {"status": "not applicable", "reason": "this source is made from the student while it learns"}
-        source = self.experiment.source(self.plan.source, table, models, {})
+        source = self.experiment.source(self.plan.source, table, models, {}, self.seed)
         result = self._evaluate(source)
         if models:
             self._gate(source, result)
@@ -226,7 +226,7 @@ class Job:
             if self.plan.control == "restricted":
                 table, directory = self._restricted(name, table), self.directory / name
             models, _ = self._train_models(name, table, directory)
-            sources[name] = self.experiment.source(name, table, models, students)
+            sources[name] = self.experiment.source(name, table, models, students, self.seed)
         return sources
 
     def _alone(self) -> Source:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from mmkd.evaluation import calibration, statistics, verdicts
+from mmkd import calibration
+from mmkd.evaluation import statistics, verdicts
 from mmkd.evaluation.arms import EXPLANATIONS, Plan
 from mmkd.evaluation.experiment import Experiment
 from mmkd.evaluation.saved import load_records

@@ -17,8 +17,8 @@ NORMS = {"none": nn.Identity, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 class MLP(nn.Module):
     """Linear layers with normalisation, ReLU and dropout between them, on samples that are flattened.
 
-    The order (linear, norm, ReLU, dropout; none on the input) and the meaning of `layers` are those of the student of
-    GLNN: Zhang et al. 2022, arXiv 2110.08727, in its published code.
+    The order (linear, norm, ReLU, dropout; by default none on the input) and the meaning of `layers` are those of the
+    student of GLNN: Zhang et al. 2022, arXiv 2110.08727, in its published code.
 
     Arguments:
         inputs: the one field that it reads: floating point, of fixed shape.
@@ -26,6 +26,7 @@ class MLP(nn.Module):
         hidden: width of the hidden layers.
         layers: number of linear layers; 1 is a linear model.
         dropout: probability of dropping a hidden activation in training.
+        input_dropout: the same for each value of the input.
         norm: normalisation of the hidden layers.
 
     Attributes:
@@ -45,14 +46,16 @@ class MLP(nn.Module):
         hidden: int = 128,
         layers: int = 2,
         dropout: float = 0.0,
+        input_dropout: float = 0.0,
         norm: Literal["none", "batch", "layer"] = "none",
     ) -> None:
         super().__init__()
         for name, value in (("hidden", hidden), ("layers", layers)):
             if value < 1:
                 raise ConfigError(f"mlp: {name} = {value} is less than 1")
-        if not 0 <= dropout < 1:
-            raise ConfigError(f"mlp: dropout = {dropout} is outside [0, 1)")
+        for name, share in (("dropout", dropout), ("input_dropout", input_dropout)):
+            if not 0 <= share < 1:
+                raise ConfigError(f"mlp: {name} = {share} is outside [0, 1)")
         if norm not in NORMS:
             raise ConfigError(f"mlp: norm = '{norm}' is unknown", f"one of: {', '.join(NORMS)}")
         if not outputs:
@@ -63,7 +66,7 @@ class MLP(nn.Module):
         self.hidden = nn.ModuleList(
             nn.Sequential(nn.Linear(before, after), NORMS[norm](after), nn.ReLU()) for before, after in pairwise(widths)
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout, self.input_dropout = nn.Dropout(dropout), nn.Dropout(input_dropout)
         self.last = nn.Linear(widths[-1], sum(math.prod(shape) for shape in self.outputs.values()))
         self.taps = {"penultimate": f"hidden.{layers - 2}"} if layers > 1 else {}
         self.layouts = dict.fromkeys(self.taps, "vector")
@@ -71,7 +74,7 @@ class MLP(nn.Module):
     def forward(self, x: Float[Tensor, "B *dims"]) -> Tensor | dict[str, Tensor]:
         """The output `logits`, `[B, *shape]`, or a dict where there are others or several."""
         rows = x.shape[0]
-        x = x.reshape(rows, self.width)
+        x = self.input_dropout(x.reshape(rows, self.width))
         for layer in self.hidden:
             x = self.dropout(layer(x))
         parts = self.last(x).split([math.prod(shape) for shape in self.outputs.values()], dim=1)

@@ -12,7 +12,7 @@ from torch import Tensor
 from mmkd.binding import Bound
 from mmkd.data.datasets import Dataset
 from mmkd.data.fields import OutputSpec
-from mmkd.data.views import Batch
+from mmkd.data.views import Batch, View
 from mmkd.layouts import Spec, Specs
 from mmkd.signals import Signals
 
@@ -74,6 +74,9 @@ class Source:
             {n: Spec(None, tuple(t.shape[1:])) for n, t in said.outputs.items()},
             {n: Spec(None, tuple(t.shape[1:])) for n, t in said.features.items()},
         )
+
+    def fit(self, valid: View) -> None:
+        """Choose what is chosen on validation rows, such as a temperature; once, before the source is asked."""
 
     def keep(self, roles: set[str]) -> None:
         """Forget the taps that no method reads."""

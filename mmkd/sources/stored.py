@@ -32,8 +32,7 @@ class Stored(Source):
         specs: forms of the signals.
         rows: rows of the data set.
         fields: what the signals were computed from; None: unknown.
-
-    Raises `DataError` when asked about a batch in which such a field was replaced.
+        live: answers for a batch in which such a field was replaced; None: such a batch raises `DataError`.
     """
 
     def __init__(
@@ -43,12 +42,19 @@ class Stored(Source):
         specs: Specs,
         rows: int,
         fields: frozenset[str] | None = None,
+        live: Source | None = None,
     ) -> None:
-        self.ids, self.read, self.specs, self.rows, self.fields = ids, read, specs, rows, fields
+        self.ids, self.read, self.specs, self.rows, self.fields, self.live = ids, read, specs, rows, fields, live
 
     @classmethod
     def of(
-        cls, ids: Tensor, table: Mapping[str, Tensor], specs: Specs, rows: int, fields: frozenset[str] | None = None
+        cls,
+        ids: Tensor,
+        table: Mapping[str, Tensor],
+        specs: Specs,
+        rows: int,
+        fields: frozenset[str] | None = None,
+        live: Source | None = None,
     ) -> Stored:
         """Signals held in memory: `table[name][i]` belongs to row `ids[i]`."""
         places = torch.full((rows,), -1, dtype=torch.long, device=ids.device)
@@ -62,13 +68,15 @@ class Stored(Source):
                 )
             return {name: value.index_select(0, place) for name, value in table.items()}
 
-        return cls(ids, read, specs, rows, fields)
+        return cls(ids, read, specs, rows, fields, live)
 
     def signals(self, batch: Batch, student: Signals | None, call: Call | None) -> Signals:
         if other := sorted(batch.replaced if self.fields is None else batch.replaced & self.fields):
+            if self.live is not None:
+                return self.live.signals(batch, student, call)
             raise DataError(
                 f"stored signals were asked about a batch whose '{other[0]}' is not the data set's",
-                "set cache = false for this source",
+                "ask a live source",
             )
         return _unflatten(self.read(batch.index))
 
@@ -151,10 +159,10 @@ def cached(source: Source, view: View, roles: set[str], root: Path, content: Map
     fields = frozenset(parts["fields"]) if "fields" in parts else None
     if store.bytes <= _IN_MEMORY:
         table = {name: value.to(device) for name, value in store.read_all().items()}
-        return Stored.of(store.ids.to(device), table, specs, rows, fields)
+        return Stored.of(store.ids.to(device), table, specs, rows, fields, source)
     opened = store
     return Stored(
-        store.ids, lambda index: {n: v.to(device) for n, v in opened.read(index).items()}, specs, rows, fields
+        store.ids, lambda index: {n: v.to(device) for n, v in opened.read(index).items()}, specs, rows, fields, source
     )
 
 

@@ -165,13 +165,23 @@ def test_no_answer_to_another_question_is_passed_off_as_the_teachers(plugin, tmp
     both = [source.signals(batch, None, None).logits for source in (stored, teacher)]
     assert torch.allclose(*both, atol=1e-6)
     stage.updates["student"].sources["teacher"] = stored
-    with pytest.raises(DataError, match="whose 'x' is not the data set's; set cache = false"):
+    other = batch.replace(x=batch["x"].flip(0))
+    assert torch.equal(
+        stored.signals(other, None, None).logits, Live(teacher.knowledge).signals(other, None, None).logits
+    )
+    stored.live = None
+    with pytest.raises(DataError, match="whose 'x' is not the data set's; ask a live source"):
         stage.updates["student"](batch, lambda b, m: models[m](b), 0)
     assert stored.signals(batch.replace(other=batch["x"]), None, None).logits.shape == (8, 3)  # of no concern to it
     relational = copy.copy(teacher.model.binding)
     object.__setattr__(relational, "relational", True)
     with pytest.raises(BindingError, match="'x' is replaced in some"):
         relational.gather(batch.replace(x=batch["x"]))
+    all_rows = view.batch(view.rows.flip(0))
+    gathered = relational.gather(all_rows.replace(x=all_rows["x"] + 1))["x"]
+    seen = torch.isin(torch.arange(len(gathered)), view.rows)
+    assert torch.equal(gathered[seen], view.whole["x"][seen] + 1)
+    assert torch.equal(gathered[~seen], view.whole["x"][~seen])
 
 
 def test_an_update_that_cannot_learn_says_so(plugin):

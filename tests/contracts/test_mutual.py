@@ -81,6 +81,7 @@ def test_two_students_teach_each_other(plugin, tmp_path):
         "hidden": 6,
         "layers": 2,
         "dropout": 0.0,
+        "input_dropout": 0.0,
         "norm": "none",
     }
 

@@ -152,7 +152,8 @@ def test_a_permuted_teacher_keeps_its_signals_but_not_their_owners(moons, contro
     changed = job._transform("teacher", source, view, set())
     assert isinstance(changed, Permuted)
     before, after = (tabulate(s, view, set())["outputs/logits"] for s in (source, changed))
-    assert torch.equal(before.sort(0).values, after.sort(0).values)
+    # Not bit by bit: a matrix product may round a row by its place among the others.
+    torch.testing.assert_close(before.sort(0).values, after.sort(0).values)
     assert not torch.equal(before, after)
     same_class = torch.equal(before.argmax(1), after.argmax(1))
     assert same_class == (control == "shuffled-teacher")

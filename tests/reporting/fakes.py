@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mmkd.evaluation import calibration, statistics, verdicts
+from mmkd import calibration
+from mmkd.evaluation import statistics, verdicts
 
 LEVELS = {
     "teacher": 0.926,

@@ -19,7 +19,7 @@ class Graph:
     Arguments:
         features: `[N, F]`, float32.
         adjacency: `[N, N]`; what is not 0 is an edge.
-        labels: class per node, `[N]`, int64 in `[0, len(classes))`.
+        labels: class per node, `[N]`, int64 in `[0, len(classes))`; -1 where none is known.
         classes: names of the classes.
     """
 

@@ -15,6 +15,7 @@ Setting = Literal["transductive", "production"]
 Rows = NDArray[np.int64]
 
 HELD_OUT = 0.2
+LABELLED, VALID = 20, 30  # per class, in CPF and GLNN
 
 
 def per_class(labels: Rows, seed: int, labelled: int, valid: int) -> tuple[Rows, Rows, Rows]:
@@ -56,6 +57,11 @@ def per_class(labels: Rows, seed: int, labelled: int, valid: int) -> tuple[Rows,
     selection = draw(valid)
     free[selection] = False
     return train, selection, np.flatnonzero(free)
+
+
+def cpf(labels: Rows, seed: int) -> tuple[Rows, Rows, Rows]:
+    """`per_class` with the sizes of CPF and GLNN."""
+    return per_class(labels, seed, LABELLED, VALID)
 
 
 def in_setting(setting: Setting, labelled: Rows, valid: Rows, test: Rows, rows: int, seed: int) -> Split:

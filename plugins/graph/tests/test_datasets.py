@@ -14,7 +14,8 @@ from mmkd.data.cards import card_of
 from mmkd.data.download import RemoteFile
 from mmkd.data.root import find
 from mmkd.errors import ConfigError, DataError
-from mmkd_graph.datasets.cora import Cora
+from mmkd_graph.datasets.amazon import Computer, Photo
+from mmkd_graph.datasets.citations import CiteSeer, Cora
 from mmkd_graph.datasets.digits_knn import DigitsKNN
 from mmkd_graph.datasets.npz import Npz
 from mmkd_graph.files.npz import read_npz
@@ -71,7 +72,7 @@ def check_graph(data, nodes, edges):
     assert x.dtype == torch.float32
     assert data.fields["x"].layout == "vector"
     assert data.fields["label"].target
-    assert sorted(label.unique().tolist()) == list(range(len(data.fields["label"].classes)))
+    assert sorted(label[label >= 0].unique().tolist()) == list(range(len(data.fields["label"].classes)))
 
 
 def check_production(data, seed):
@@ -278,6 +279,60 @@ class TestCora:
             make("graph/cora", split="random")
 
 
+class TestCiteSeer:
+    def test_graphs(self):
+        require("gnn_benchmark_npz/citeseer.npz")
+        check_graph(CiteSeer(), 2110, 3668)
+        public = CiteSeer(split="planetoid")
+        check_graph(public, 3327, 4552)
+        assert public.samples["label"][public.samples["label"] >= 0].bincount().tolist() == [
+            264,
+            590,
+            668,
+            701,
+            596,
+            508 - 15,
+        ]
+
+    def test_nodes_without_class_are_in_no_part(self):
+        require("planetoid/citeseer/raw/ind.citeseer.graph")
+        data = CiteSeer(split="planetoid")
+        unknown = (data.samples["label"] < 0).nonzero().flatten()
+        split = data.split(0)
+        assert len(unknown) == 15
+        assert not torch.isin(unknown, torch.cat([split.train, split.valid, split.test_rows, split.hidden])).any()
+        assert len(split.train) == 3312
+        assert torch.isin(unknown, data.relations["edge_index"]).all()  # they are seen through their edges
+
+    def test_against_torch_geometric(self):
+        require("planetoid/citeseer/raw/ind.citeseer.graph")
+        pyg = pytest.importorskip("torch_geometric.io.planetoid", reason="the independent reference is absent")
+        expected = pyg.read_planetoid_data(str(find("planetoid/citeseer/raw")), "citeseer")
+        data = CiteSeer(split="planetoid")
+        assert torch.equal(expected.x, data.samples["x"])
+        assert torch.equal(expected.edge_index.flip(0), data.relations["edge_index"])
+        known = data.samples["label"] >= 0
+        assert torch.equal(expected.y[known], data.samples["label"][known])
+
+
+class TestAmazon:
+    @pytest.mark.parametrize(
+        ("kind", "sizes"), [(Photo, (7487, 119043, 745, 8, 7087)), (Computer, (13381, 245778, 767, 10, 12881))]
+    )
+    def test_graph(self, kind, sizes):
+        nodes, edges, words, classes, test = sizes
+        require(kind.files()[0].path)
+        data = kind()
+        check_graph(data, nodes, edges)
+        split = data.split(0)
+        assert (data.fields["x"].shape, len(data.fields["label"].classes)) == ((words,), classes)
+        assert [len(part) for part in (split.labelled, split.valid, split.test_rows)] == [
+            20 * classes,
+            30 * classes,
+            test,
+        ]
+
+
 class TestNpz:
     def test_by_path(self, npz):
         data = make("graph/npz", path=str(npz()), labels_per_class=2, valid_per_class=3)
@@ -330,20 +385,22 @@ class TestNpz:
 
 
 class TestCards:
-    @pytest.mark.parametrize("kind", [DigitsKNN, Cora])
+    @pytest.mark.parametrize("kind", [DigitsKNN, Cora, CiteSeer, Photo, Computer])
     def test_valid(self, kind):
         card = card_of(kind.name)
         assert card.name == kind.name
         declared = {"x", "edge_index", "label"}
         assert {field.name for field in card.fields} == declared
 
-    def test_files_of_cora(self):
+    @pytest.mark.parametrize("kind", [Cora, CiteSeer, Photo, Computer])
+    def test_files(self, kind):
         """The card and the code name the same files, addresses and hashes."""
-        named = {RemoteFile(file.url, file.sha256, file.path) for file in card_of("graph/cora").files}
-        assert named == set(Cora.files())
+        named = {RemoteFile(file.url, file.sha256, file.path) for file in card_of(kind.name).files}
+        assert named == set(kind.files())
 
-    def test_sizes_of_cora(self):
-        for file in card_of("graph/cora").files:
+    @pytest.mark.parametrize("kind", [Cora, CiteSeer, Photo, Computer])
+    def test_sizes(self, kind):
+        for file in card_of(kind.name).files:
             assert require(file.path).stat().st_size == file.bytes
 
     def test_file_of_digits(self):

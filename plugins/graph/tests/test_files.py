@@ -377,6 +377,21 @@ class TestPlanetoid:
         assert test.tolist() == [7, 8, 9]
         assert graph.adjacency[3, 4] == graph.adjacency[9, 0] / 2 == 1
 
+    def test_a_node_without_words_and_class(self, files):
+        """As CiteSeer has them: node 8 stands in `graph` alone."""
+        features, labels = np.eye(10, 4, dtype="<f4"), np.eye(2, dtype="<i4")[np.arange(10) % 2]
+        graph, (_, _, test) = read_planetoid(
+            files(
+                **{"test.index": b"9\n7\n"},
+                tx=python2_matrix(sparse.csr_matrix(features[[9, 7]])),
+                ty=python2_array(labels[[9, 7]]),
+            )
+        )
+        assert test.tolist() == [7, 9]
+        assert graph.labels.tolist() == [0, 1, 0, 1, 0, 1, 0, 1, -1, 1]
+        assert not graph.features[8].any()
+        assert graph.adjacency[8, 9] == graph.adjacency[7, 8] == 1
+
     @pytest.mark.parametrize("part", [part for part in PARTS if part != "test.index"])
     def test_malicious(self, files, part, tmp_path):
         places = files(**{part: pickle.dumps(Bomb(tmp_path / "touched"), 2)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ class NodeData(Dataset):
     """The nodes of one graph, to be classified.
 
     Fields: `x` `[N, F]`, one row per node; `edge_index` `[2, E]`, (source, target) of every edge in both directions, no
-    self loops; `label`.
+    self loops; `label`. A node whose class nobody knows (label -1) is seen through its edges and is in no part.
 
     Subclasses give `parts`, and `files` where they are read from disk.
 
@@ -47,7 +48,8 @@ class NodeData(Dataset):
         raise NotImplementedError
 
     def split(self, seed: int) -> Split:
-        return in_setting(self.setting, *self.parts(seed), len(self), seed)
+        split = in_setting(self.setting, *self.parts(seed), len(self), seed)
+        return replace(split, unlabelled=split.unlabelled[self.samples["label"].cpu()[split.unlabelled] >= 0])
 
     @classmethod
     def files(cls, **config: Any) -> tuple[RemoteFile, ...]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +23,7 @@ def read_npz(path: Path) -> Graph:
 
     Arguments:
         path: a file with the arrays `adj_*` and `attr_*` (parts of a CSR matrix: data, indices, indptr, shape),
-            `labels` and perhaps `class_names`; others are not read.
+            `labels` and perhaps `class_names`; others are not read. Or a zip archive of one such file.
 
     Raises:
         DataError: the file is absent, truncated, damaged, of another layout, or contradicts itself.
@@ -50,7 +52,7 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise DataError(f"there is no file {path}")
     found = {}
     try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(_unpacked(raw), allow_pickle=False) as file:
             for key in (*_NEEDED, "class_names"):
                 if key in file.files:
                     try:
@@ -62,6 +64,19 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise DataError(f"{path} cannot be read as npz ({reason})", "get the file again from its source") from error
     return found
+
+
+def _unpacked(raw: IO[bytes]) -> IO[bytes]:
+    """The npz file in an archive of one; anything else as it is."""
+    if not zipfile.is_zipfile(raw):
+        raw.seek(0)
+        return raw
+    with zipfile.ZipFile(raw) as archive:
+        inner = [name for name in archive.namelist() if name.endswith(".npz")]
+        if len(inner) == 1:
+            return io.BytesIO(archive.read(inner[0]))
+    raw.seek(0)
+    return raw
 
 
 def _matrix(arrays: dict[str, NDArray[Any]], name: str, path: Path) -> sparse.csr_array:

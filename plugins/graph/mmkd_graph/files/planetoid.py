@@ -22,7 +22,8 @@ def read_planetoid(files: Mapping[str, Path]) -> tuple[Graph, tuple[Rows, Rows, 
     """The graph and its public split.
 
     `allx` and `ally` hold the first nodes, `tx` and `ty` the test nodes in the order of `test.index`, `graph` the
-    neighbours of each node. The public split trains on the first nodes (as many as `y` has), selects on the next 500
+    neighbours of each node. CiteSeer's `graph` names 15 nodes that the others lack: their features are 0 and their
+    label is -1, no class. The public split trains on the first nodes (as many as `y` has), selects on the next 500
     and tests on `test.index`.
 
     Arguments:
@@ -43,20 +44,24 @@ def read_planetoid(files: Mapping[str, Path]) -> tuple[Graph, tuple[Rows, Rows, 
 
 
 def _assemble(read: Mapping[str, Any], test: Rows) -> tuple[Graph, tuple[Rows, Rows, Rows]]:
-    first, rows = read["allx"].shape[0], read["allx"].shape[0] + len(test)
-    if not np.array_equal(np.sort(test), np.arange(first, rows)):
-        raise ValueError("test.index does not continue allx")
-    order = np.append(np.arange(first), test)  # node id of each stacked row
-    features = np.empty((rows, read["allx"].shape[1]), np.float32)
-    features[order] = sparse.vstack([read["allx"], read["tx"]]).toarray()
-    one_hot = np.empty((rows, read["ally"].shape[1]), np.int64)
-    one_hot[order] = np.concatenate([read["ally"], read["ty"]])
-    if not (one_hot.sum(1) == 1).all():
-        raise ValueError("a node does not have exactly one class")
+    first = read["allx"].shape[0]
+    listed = np.append(np.arange(first), test)  # node id of each stacked row
     source = np.repeat(list(read["graph"]), [len(near) for near in read["graph"].values()])
     target = np.concatenate([np.asarray(near, np.int64) for near in read["graph"].values()])
+    rows = len(read["graph"])
+    if len(np.unique(listed)) < len(listed):
+        raise ValueError("test.index does not continue allx")
+    if max(listed.max(), source.max(), target.max()) >= rows:
+        raise ValueError(f"graph names {rows} nodes, and there are more")
+    features = np.zeros((rows, read["allx"].shape[1]), np.float32)
+    features[listed] = sparse.vstack([read["allx"], read["tx"]]).toarray()
+    one_hot = np.concatenate([read["ally"], read["ty"]])
+    if not (one_hot.sum(1) == 1).all():
+        raise ValueError("a node does not have exactly one class")
+    labels = np.full(rows, -1, np.int64)
+    labels[listed] = one_hot.argmax(1)
     adjacency = sparse.csr_array((np.ones(len(source), np.float32), (source, target)), shape=(rows, rows))
-    graph = Graph(features, adjacency, one_hot.argmax(1), tuple(map(str, range(one_hot.shape[1]))))
+    graph = Graph(features, adjacency, labels, tuple(map(str, range(one_hot.shape[1]))))
     labelled = len(read["y"])
     return graph, (np.arange(labelled), np.arange(labelled, labelled + VALID), np.sort(test))
 

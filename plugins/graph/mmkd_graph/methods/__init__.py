@@ -1,1 +1,1 @@
-"""Methods of mmkd-graph."""
+"""Methods of mmkd-graph, one file each."""

@@ -5,8 +5,8 @@ import pytest
 from scipy import optimize, special, stats
 from sklearn.metrics import log_loss
 
+from mmkd import calibration as cal
 from mmkd.errors import DataError
-from mmkd.evaluation import calibration as cal
 
 
 def sampled(seed, n=4000, classes=4, scale=2.0):
