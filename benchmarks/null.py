@@ -4,7 +4,9 @@
 
 The recipe's data set must be a generator with the keywords `world`, the seed of what it generates, and `setting`; here
 the setting is "null", in which what the teacher sees besides says nothing of the label given the student's input.
-A world is one study: `--seeds` seeds of `alone` and `distilled`, without controls, and the verdict between them.
+A world is one study: `--seeds` seeds of `distilled` and of what it is compared with, and the verdict between them.
+Compared with `alone` (the default) a teacher may help for other reasons than what it sees besides: it answers on
+unlabelled rows, or is the better network. `--against restricted-teacher` asks for the privileged sensor alone.
 Finished worlds stay in `--directory`, so that a study that was cut off goes on where it stopped.
 """
 
@@ -27,13 +29,15 @@ def main() -> None:
     parser.add_argument("--worlds", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--against", default="alone", help="alone, or a control of the recipe")
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--directory", type=Path, default=Path("runs/benchmarks/null"))
     options = parser.parse_args()
     found = dict.fromkeys(VERDICTS, 0)
     for world in range(options.worlds):
+        controls = [] if options.against == "alone" else [options.against]
         changes = [
-            "evaluation.controls=[]",
+            f"evaluation.controls={controls}",
             "evaluation.latency=false",
             "arms={}",
             *options.changes,
@@ -42,11 +46,17 @@ def main() -> None:
         ]
         directory = options.directory / options.recipe.replace("/", "-") / str(world)
         done = run(options.recipe, changes, seeds=options.seeds, jobs=options.jobs, directory=directory)
-        (verdict,) = (c["verdict"] for c in done.result["comparisons"] if c["candidate"] == "distilled")
+        compared = done.result["comparisons" if options.against == "alone" else "attribution"]
+        pair = ("distilled", options.against)
+        (verdict,) = (c["verdict"] for c in compared if (c["candidate"], c["baseline"]) == pair)
         found[verdict] += 1
         print(f"world {world}: {verdict}", flush=True)
     rows = [
-        Row(f"{options.recipe}, null setting: '{verdict}'", count, f"of {options.worlds} worlds")
+        Row(
+            f"{options.recipe}, null setting, against {options.against}: '{verdict}'",
+            count,
+            f"of {options.worlds} worlds",
+        )
         for verdict, count in found.items()
     ]
     interval = binomtest(found["better"], options.worlds).proportion_ci(method="exact")

@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mmkd.data.download import RemoteFile, fetch
 from mmkd.data.fields import Field
 from mmkd.errors import DataError
 from mmkd.nested import map_tensors, named_tensors, rows_of, strided_parts, tensors_in
@@ -120,6 +122,16 @@ class Dataset:
 
     def __len__(self) -> int:
         return next(len(tensor) for value in self.samples.values() for tensor in tensors_in(value))
+
+    @classmethod
+    def files(cls, **config: Any) -> tuple[RemoteFile, ...]:
+        """The files that this configuration reads (of any, where none is given); none where nothing is downloaded."""
+        return ()
+
+    @classmethod
+    def get(cls, **config: Any) -> list[Path]:
+        """Download what is absent or corrupt, and verify everything: `mmkd data get`. Raises like `fetch`."""
+        return fetch(cls.files(**config), cls.name, download=True)
 
     def read(self, index: Tensor) -> dict[str, Any]:
         """Sample fields of the rows `index`, targets included; `[B, ...]` each."""

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import torch
 
 from mmkd.data import Dataset, Field, Split
-from mmkd.data.download import RemoteFile, fetch
 from mmkd_graph.graph import Graph
 from mmkd_graph.splits import Rows, Setting, in_setting
 
@@ -50,13 +47,3 @@ class NodeData(Dataset):
     def split(self, seed: int) -> Split:
         split = in_setting(self.setting, *self.parts(seed), len(self), seed)
         return replace(split, unlabelled=split.unlabelled[self.samples["label"].cpu()[split.unlabelled] >= 0])
-
-    @classmethod
-    def files(cls, **config: Any) -> tuple[RemoteFile, ...]:
-        """The files that this configuration reads (of any, where none is given); none where it is embedded."""
-        return ()
-
-    @classmethod
-    def get(cls, **config: Any) -> list[Path]:
-        """Download what is absent or corrupt, and verify everything: `mmkd data get`. Raises like `fetch`."""
-        return fetch(cls.files(**config), cls.name, download=True)

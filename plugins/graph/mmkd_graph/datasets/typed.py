@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ import torch
 from torch import Tensor
 
 from mmkd.data import Dataset, Field, Split
-from mmkd.data.download import RemoteFile, fetch
 from mmkd_graph.splits import Rows, Setting, in_setting
 from mmkd_graph.typed import TypedGraph, paths
 
@@ -96,16 +94,6 @@ class TypedData(Dataset):
             "edge_index_dict": _between_seen(self.relations["edge_index_dict"], target, seen),
             "metapath_dict": _between_seen(self.relations["metapath_dict"], target, seen),
         }
-
-    @classmethod
-    def files(cls, **config: Any) -> tuple[RemoteFile, ...]:
-        """The files that this configuration reads (of any, where none is given); none where it is embedded."""
-        return ()
-
-    @classmethod
-    def get(cls, **config: Any) -> list[Path]:
-        """Download what is absent or corrupt, and verify everything: `mmkd data get`. Raises like `fetch`."""
-        return fetch(cls.files(**config), cls.name, download=True)
 
 
 def _between_seen(edges: Mapping[Any, Tensor], target: str, seen: Tensor) -> dict[Any, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -97,8 +96,3 @@ class PMLB(Table):
             for name, sha256 in SHA256.items()
             if table in (None, name)
         )
-
-    @classmethod
-    def get(cls, **config: Any) -> list[Path]:
-        """Download what is absent or corrupt, and verify everything: `mmkd data get`. Raises like `fetch`."""
-        return fetch(cls.files(table=config.get("table")), cls.name, download=True)

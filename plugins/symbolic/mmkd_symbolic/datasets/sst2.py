@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -96,8 +95,3 @@ class SST2(Dataset):
             RemoteFile(f"{_ADDRESS}/stsa.binary.{part}", sha256, f"sst2_logicnn/stsa.binary.{part}")
             for part, sha256 in PARTS.items()
         )
-
-    @classmethod
-    def get(cls, **config: Any) -> list[Path]:
-        """Download what is absent or corrupt, and verify everything: `mmkd data get`. Raises like `fetch`."""
-        return fetch(cls.files(), cls.name, download=True)
