@@ -14,7 +14,8 @@ from mmkd.layouts import NODES, TOKENS, VECTOR, Spec, Specs
 from mmkd.signals import Signals
 from mmkd_graph.datasets.typed import TypedData, is_derived
 from mmkd_graph.datasets.typed_blocks import OLD, TypedBlocks, generate
-from mmkd_graph.methods.hgkd import HGKD, one_minus_cosine, pair_similarity, some, within
+from mmkd_graph.methods.edges import within
+from mmkd_graph.methods.hgkd import HGKD, one_minus_cosine, pair_similarity, some
 from mmkd_graph.methods.hire import HIRE, between_types, rows_to_types
 from mmkd_graph.models.typed import ByType, Types
 from mmkd_graph.typed import TypedGraph, paths, with_reverse

@@ -27,13 +27,17 @@ def edges_in(batch: Batch, relation: str = "edge_index", *, loops: bool) -> Edge
         relation: the field with the edges.
         loops: add an edge from every row to itself.
     """
-    place = torch.full((len(batch.view.dataset),), -1, dtype=torch.long, device=batch.index.device)
-    own = torch.arange(len(batch.index), device=batch.index.device)
-    place[batch.index] = own
-    heard, hears = place[batch[relation]]
-    both = (hears >= 0) & (heard >= 0)
-    edges = torch.stack([hears[both], heard[both]])
-    return torch.cat([edges, own.expand(2, -1)], 1) if loops else edges
+    heard, hears = within(batch[relation], batch.index, len(batch.view.dataset))
+    edges = torch.stack([hears, heard])
+    return torch.cat([edges, torch.arange(len(batch.index), device=edges.device).expand(2, -1)], 1) if loops else edges
+
+
+def within(ends: Int[Tensor, "2 E"], index: Int[Tensor, " B"], rows: int) -> Int[Tensor, "2 P"]:
+    """The pairs of row ids whose rows both stand in a batch, as positions in it."""
+    place = torch.full((rows,), -1, dtype=torch.long, device=index.device)
+    place[index] = torch.arange(len(index), device=index.device)
+    places = place[ends.to(index.device)]
+    return places[:, (places >= 0).all(0)]
 
 
 def edge_divergence(

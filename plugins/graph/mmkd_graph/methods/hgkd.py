@@ -18,6 +18,7 @@ from mmkd.layouts import Specs
 from mmkd.losses import soft_targets
 from mmkd.methods.base import Method, specs_of
 from mmkd.signals import Signals
+from mmkd_graph.methods.edges import within
 
 
 class HGKD(Method):
@@ -112,14 +113,6 @@ def pair_similarity(
     student, teacher = student.float(), teacher.detach().float()
     difference = F.cosine_similarity(student[i], student[j]) - F.cosine_similarity(teacher[i], teacher[j])
     return difference.square().sum() / max(len(i), 1)
-
-
-def within(ends: Int[Tensor, "2 E"], index: Int[Tensor, " B"], rows: int) -> Int[Tensor, "2 P"]:
-    """The pairs of row ids whose rows both stand in a batch, as positions in it."""
-    place = torch.full((rows,), -1, dtype=torch.long, device=index.device)
-    place[index] = torch.arange(len(index), device=index.device)
-    places = place[ends.to(index.device)]
-    return places[:, (places >= 0).all(0)]
 
 
 def some(pairs: Int[Tensor, "2 E"], largest: int) -> Int[Tensor, "2 P"]:
