@@ -17,9 +17,11 @@ from pathlib import Path
 from scipy.stats import binomtest
 
 from benchmarks.rows import Row, arguments, show
+from mmkd.errors import TrainingError
 from mmkd.evaluation.run import run
 
-VERDICTS = ("better", "worse", "no difference beyond the margin", "inconclusive", "none")
+GATE = "the teacher learnt nothing, so the run stopped"
+VERDICTS = ("better", "worse", "no difference beyond the margin", "inconclusive", "none", GATE)
 WANTED = "at most 5 %"
 
 
@@ -45,10 +47,15 @@ def main() -> None:
             f"dataset.world={world}",
         ]
         directory = options.directory / options.recipe.replace("/", "-") / str(world)
-        done = run(options.recipe, changes, seeds=options.seeds, jobs=options.jobs, directory=directory)
-        compared = done.result["comparisons" if options.against == "alone" else "attribution"]
-        pair = ("distilled", options.against)
-        (verdict,) = (c["verdict"] for c in compared if (c["candidate"], c["baseline"]) == pair)
+        try:
+            done = run(options.recipe, changes, seeds=options.seeds, jobs=options.jobs, directory=directory)
+        except TrainingError as error:
+            verdict = GATE
+            print(error.cause)
+        else:
+            compared = done.result["comparisons" if options.against == "alone" else "attribution"]
+            pair = ("distilled", options.against)
+            (verdict,) = (c["verdict"] for c in compared if (c["candidate"], c["baseline"]) == pair)
         found[verdict] += 1
         print(f"world {world}: {verdict}", flush=True)
     rows = [
