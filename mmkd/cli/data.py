@@ -39,7 +39,8 @@ def get(name: str) -> None:
     from mmkd import registry
 
     dataset: Any = registry.get("datasets", name)
-    for path in dataset.get() or [f"{name} is embedded or generated: nothing to download"]:
+    fetch = getattr(dataset, "get", list)  # a function that builds a data set fetches nothing
+    for path in fetch() or [f"{name} is embedded or generated: nothing to download"]:
         click.echo(path)
 
 

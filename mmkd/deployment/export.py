@@ -224,7 +224,7 @@ def _declared(name: str, value: Any, field: Field, owner: str) -> dict[str, Any]
 
 def _in_window(batch: Batch, binding: Binding, windows: Windows) -> Batch:
     """The central window of each row of what the student reads."""
-    return batch.replace(**{name: windows.first(batch[name]) for name in binding.fields if name in batch.samples})
+    return batch.replace(**{name: windows.centre(batch[name]) for name in binding.fields if name in batch.samples})
 
 
 def _varying(name: str, entry: Mapping[str, Any], windows: Windows | None) -> dict[int, str]:

@@ -45,7 +45,7 @@ class Windows:
         for corner in itertools.product(*starts):
             yield tuple(slice(start, start + size) for start, size in zip(corner, self.size, strict=True))
 
-    def first(self, array: Any) -> Any:
+    def centre(self, array: Any) -> Any:
         """The central window of each sample of an array or a tensor. Raises `DataError` where one is smaller."""
         lengths = array.shape[-len(self.size) :]
         if any(length < size for length, size in zip(lengths, self.size, strict=True)):

@@ -52,12 +52,12 @@ def test_overlapping_windows_are_averaged():
 
 
 def test_first_is_central():
-    assert Windows((2, 3)).first(np.arange(20).reshape(4, 5)).tolist() == [[6, 7, 8], [11, 12, 13]]
+    assert Windows((2, 3)).centre(np.arange(20).reshape(4, 5)).tolist() == [[6, 7, 8], [11, 12, 13]]
 
 
 def test_first_of_a_sample_that_fills_no_window():
     with pytest.raises(DataError, match=r"of size \[4, 2\] are smaller than the window of \[2, 3\]"):
-        Windows((2, 3)).first(np.zeros((4, 2)))
+        Windows((2, 3)).centre(np.zeros((4, 2)))
 
 
 class Net(nn.Module):
