@@ -6,6 +6,7 @@ completed recipe runs again.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib.resources.abc import Traversable
@@ -32,6 +33,7 @@ Control = Literal[
 ]
 Varied = Literal["split", "teacher", "student"]
 RESERVED_ARMS = {"teacher", "alone", "distilled", "oracle-labels", *get_args(Control)}
+_TRACED = ("dataset", "task", "student", "sources", "methods", "scheme", "training")
 _STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, protected_namespaces=())
 
 
@@ -56,6 +58,8 @@ class SourceTable(Component):
         model, models: what the engine trains for it, on the student's label ids unless `labels` says otherwise.
         training: its own `[training]`, else the recipe's.
         labels: `student` or `all`: labels of the unlabelled training rows too, which the report then says.
+        data: `labelled`, or `train`: what it trains learns from unlabelled rows too, whose labels stay hidden; for a
+            task that asks for no label, such as a contrastive one.
         cache: keep its signals on disk.
     """
 
@@ -64,6 +68,7 @@ class SourceTable(Component):
     models: list[Model] = Field(default_factory=list)
     training: Training | None = None
     labels: Literal["student", "all"] = "student"
+    data: Literal["labelled", "train"] = "labelled"
     cache: bool = True
 
     @property
@@ -97,6 +102,7 @@ class Arm(BaseModel):
     Arguments:
         student, methods, task, training, scheme: in place of the recipe's.
         distil: False: labels alone.
+        choose: other student arms; this one trains nothing and is, for each seed, the best of them on validation rows.
         baseline: the student arm that it is compared with, e.g. `alone` of the same architecture.
     """
 
@@ -108,6 +114,7 @@ class Arm(BaseModel):
     training: Training | None = None
     scheme: Component | None = None
     distil: bool = True
+    choose: list[str] = Field(default_factory=list)
     baseline: str = "alone"
 
 
@@ -120,6 +127,7 @@ class Recipe(BaseModel):
         dataset, task, student, sources, methods, scheme, training: the experiment.
         arms: further arms in the same report.
         evaluation: arms and rules of the proof.
+        curves: values of dotted keys over which `--curves` traces the gain, e.g. `"dataset.labels" = [5, 10, 20]`.
         about: paper, command, hardware, time and expected result, for people.
     """
 
@@ -138,6 +146,7 @@ class Recipe(BaseModel):
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     arms: dict[str, Arm] = Field(default_factory=dict)
+    curves: dict[str, list[int | float | str]] = Field(default_factory=dict)
 
     @field_validator("seeds")
     @classmethod
@@ -146,6 +155,16 @@ class Recipe(BaseModel):
         if not chosen or min(chosen) < 0 or len(set(chosen)) < len(chosen):
             raise ValueError("seeds must be a positive count or a list of distinct non-negative integers")
         return seeds
+
+    @field_validator("curves")
+    @classmethod
+    def _some_values(cls, curves: dict[str, list[int | float | str]]) -> dict[str, list[int | float | str]]:
+        for key, values in curves.items():
+            if key.split(".")[0] not in _TRACED:
+                raise ValueError(f"'{key}' is no key of {', '.join(_TRACED)}")
+            if not values or len(set(values)) < len(values):
+                raise ValueError(f"'{key}' needs values that differ")
+        return curves
 
     @model_validator(mode="after")
     def _arms_have_new_names(self) -> Recipe:
@@ -156,6 +175,11 @@ class Recipe(BaseModel):
         for name, arm in self.arms.items():
             if arm.baseline not in {"alone", "distilled", *self.arms} - {name}:
                 raise ValueError(f"arms.{name}.baseline is '{arm.baseline}', which is no other student arm")
+            trained = {"alone", "distilled", *(other for other, table in self.arms.items() if not table.choose)}
+            if unknown := [other for other in arm.choose if other not in trained]:
+                raise ValueError(f"arms.{name}.choose names '{unknown[0]}', which is no arm that trains a student")
+            if arm.choose and (len(arm.choose) < 2 or arm.model_fields_set - {"choose", "baseline"}):
+                raise ValueError(f"arms.{name}.choose takes two arms or more, and no table beside it but `baseline`")
         return self
 
     @property
@@ -195,8 +219,8 @@ def load(recipe: str | Path | Mapping[str, Any], changes: Sequence[str] = ()) ->
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"recipe {place} is no valid TOML: {error}") from error
         table.setdefault("name", Path(str(recipe)).stem if str(recipe).endswith(".toml") else str(recipe))
-    for change in changes:
-        _apply(table, change)
+    for assignment in changes:
+        assign(table, assignment)
     return check(table), text
 
 
@@ -223,10 +247,14 @@ def resolve(recipe: Recipe) -> dict[str, Any]:
         "scheme": recipe.scheme.resolved("schemes", "scheme"),
         "training": plain(recipe.training),
         "evaluation": plain(recipe.evaluation),
+        "curves": plain(recipe.curves),
         "arms": {},
     }
     kinds = {"student": "models", "task": "tasks", "scheme": "schemes"}
     for name, arm in recipe.arms.items():
+        if arm.choose:
+            table["arms"][name] = {"choose": arm.choose, "baseline": arm.baseline}
+            continue
         entry: dict[str, Any] = {"distil": arm.distil, "baseline": arm.baseline}
         for key, kind in kinds.items():
             if (part := getattr(arm, key)) is not None:
@@ -255,34 +283,45 @@ def _locate(name: str) -> Path | Traversable:
     return path
 
 
-def _apply(table: dict[str, Any], change: str) -> None:
-    """Set one dotted key; list elements by number. The value is TOML, or else a string."""
-    path, separator, text = change.partition("=")
+def assign(table: dict[str, Any], assignment: str) -> None:
+    """Set one dotted key from `key.path=value`. The value is TOML, or else a string."""
+    path, separator, text = assignment.partition("=")
     if not separator or not path.strip():
-        raise ConfigError(f"--set {change}: expected key.path=value", "e.g. --set student.hidden=64")
+        raise ConfigError(f"--set {assignment}: expected key.path=value", "e.g. --set student.hidden=64")
     try:
         value = tomllib.loads(f"value = {text.strip()}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
-    *parents, last = path.strip().split(".")
+    change(table, path.strip(), value, f"--set {assignment}")
+
+
+def change(table: dict[str, Any], path: str, value: Any, where: str) -> None:
+    """Set one dotted key of a table in place: list elements by number, a part that holds a dot in quotes.
+
+    Raises `ConfigError`, which begins with `where`, for a key below a value and a position that a list has not.
+    """
+    parts = [part.strip('"') for part in re.findall(r'"[^"]*"|[^."]+', path)]
+    if not parts:
+        raise ConfigError(f"{where}: '{path}' is no key", "e.g. student.hidden")
+    *parents, last = parts
     here: Any = table
     for key in parents:
-        here = _step_into(here, key, change)
+        here = _step_into(here, key, where)
     if isinstance(here, list):
-        here[_position(here, last, change)] = value
+        here[_position(here, last, where)] = value
     else:
         here[last] = value
 
 
-def _step_into(here: Any, key: str, change: str) -> Any:
+def _step_into(here: Any, key: str, where: str) -> Any:
     if isinstance(here, list):
-        return here[_position(here, key, change)]
+        return here[_position(here, key, where)]
     if not isinstance(here.setdefault(key, {}), dict | list):
-        raise ConfigError(f"--set {change}: '{key}' is a value and has no keys")
+        raise ConfigError(f"{where}: '{key}' is a value and has no keys")
     return here[key]
 
 
-def _position(here: list[Any], key: str, change: str) -> int:
+def _position(here: list[Any], key: str, where: str) -> int:
     if not key.isdigit() or int(key) >= len(here):
-        raise ConfigError(f"--set {change}: '{key}' is no position in a list of {len(here)}", "count from 0")
+        raise ConfigError(f"{where}: '{key}' is no position in a list of {len(here)}", "count from 0")
     return int(key)

@@ -23,7 +23,7 @@ from mmkd.errors import RegistryError
 PACKAGES = ("torch", "numpy", "scipy", "pydantic", "safetensors", "onnx", "onnxruntime")
 
 
-@click.command()
+@click.command(epilog="\b\nExamples:\n  mmkd doctor\n  mmkd doctor --json")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(as_json: bool) -> int:
     """Check the installation, the device, the data folder and every component.

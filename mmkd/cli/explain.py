@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import click
 
+from mmkd.cli.completion import recipe_names
+
 
 @click.command(
     epilog="\b\nExamples:\n  mmkd explain graph/glnn\n  mmkd explain my-recipe.toml --set methods.0.use=rkd --json"
 )
-@click.argument("recipe")
+@click.argument("recipe", shell_complete=recipe_names)
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a setting first.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(recipe: str, changes: tuple[str, ...], as_json: bool) -> int:

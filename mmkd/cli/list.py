@@ -11,7 +11,7 @@ from mmkd import registry
 from mmkd.cli import console
 
 
-@click.command()
+@click.command(epilog="\b\nExamples:\n  mmkd list\n  mmkd list methods\n  mmkd list recipes --json")
 @click.argument("kind", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, problems included.")
 def command(kind: str | None, as_json: bool) -> None:

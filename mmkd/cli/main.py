@@ -22,9 +22,15 @@ COMMANDS = {
     "show": "Print a recipe as it resolves, or what is known of a component.",
     "explain": "Show what a recipe connects: taps, adapters, losses, shapes and parameters.",
     "run": "Train a recipe's arms and print what the distillation was worth.",
+    "compare": "Set finished runs side by side and test their differences.",
+    "reproduce": "Run a finished run again and say whether it comes out bit for bit equal.",
+    "board": "Write one page over all runs.",
     "export": "Write a run's student as a bundle that needs only its own inputs.",
     "predict": "Run a bundle on a file.",
+    "verify": "Check a bundle: its files, what it reads, its predictions.",
     "data": "Fetch, verify and describe data sets.",
+    "plugin": "Start a plugin, or check one.",
+    "completion": "Print the script that makes a shell complete mmkd's commands.",
     "doctor": "Check the installation, the device, the data folder and every component.",
 }
 
@@ -63,7 +69,30 @@ class _LazyGroup(click.Group):
             raise _InterruptError from None
 
 
-@click.group(cls=_LazyGroup, invoke_without_command=True)
+EPILOG = """
+\b
+Examples:
+  mmkd list recipes
+  mmkd run graph/glnn --jobs 2
+  mmkd export runs/graph-glnn-1a2b3c4d
+  mmkd COMMAND --help
+
+\b
+Exit codes:
+  0    done
+  1    it ran, and what it checked is not so; or a package is absent
+  2    wrong usage, recipe, setting or component
+  3    data that is absent, corrupt or of another form
+  4    a disk that is full or read-only, a file that does not verify
+  5    training that cannot go on
+  70   a defect of mmkd
+  130  interrupted
+
+Results go to stdout, all else to stderr; colours only on a terminal, and never where NO_COLOR is set.
+"""
+
+
+@click.group(cls=_LazyGroup, invoke_without_command=True, epilog=EPILOG)
 @click.option("--version", is_flag=True, help="Print the version and exit.")
 @click.option("--debug", is_flag=True, help="Show tracebacks. May stand anywhere.")
 @click.pass_context

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,18 @@ def command(bundle: Path, file: Path, out: Path | None, reader: str, as_json: bo
     student = Student.load(bundle)
     for line in student.manifest["warnings"]:
         console.warn(line)
-    inputs = readers.read(file, student.fields, reader)
-    classified = student.manifest["task"].get("decision") == "argmax" and bool(student.manifest["task"].get("classes"))
-    predictions = student.classify(inputs) if classified else student(inputs)
+    with warnings.catch_warnings(record=True) as noticed:
+        warnings.simplefilter("always", UserWarning)
+        inputs = readers.read(file, student.fields, reader)
+    for notice in noticed:
+        console.warn(str(notice.message))
+    decision = student.manifest["task"].get("decision")
+    if decision == "rows":
+        predictions = student.listed(inputs)
+    elif decision == "argmax" and student.manifest["task"].get("classes"):
+        predictions = student.classify(inputs)
+    else:
+        predictions = student(inputs)
     if out is not None and write is not None:
         write_atomic(out, write(out, predictions, file, student.manifest))
     elif out is not None:
@@ -61,7 +71,7 @@ def _columns(predictions: dict[str, np.ndarray], limit: int | None = None) -> di
     for name, values in predictions.items():
         if values.ndim == 1:
             columns[name] = values
-        elif limit is None or values[0].size <= limit:
+        elif limit is None or values[:1].size <= limit:
             for index in np.ndindex(values.shape[1:]):
                 columns[".".join([name, *map(str, index)])] = values[(slice(None), *index)]
     return columns
@@ -79,7 +89,7 @@ def _records(predictions: dict[str, np.ndarray]) -> list[dict[str, Any]]:
 
 
 def _to_csv(predictions: dict[str, np.ndarray], out: Path) -> str:
-    if bulky := [name for name, values in predictions.items() if values[0].size > 4096]:
+    if bulky := [name for name, values in predictions.items() if values[:1].size > 4096]:
         raise ConfigError(f"--out {out}: output '{bulky[0]}' is too large for columns", "write it as .npz")
     columns = _columns(_ordered(predictions))
     buffer = io.StringIO()
@@ -122,7 +132,7 @@ def _print(predictions: dict[str, np.ndarray], out: Path | None) -> None:
             table.add_row(str(row), *(Text(cell) for cell in shown))
         console.rich_console().print(table)
     for name, values in predictions.items():
-        if name not in columns and "class" not in columns and values[0].size > SHOWN_COLUMNS:
+        if name not in columns and "class" not in columns and values[:1].size > SHOWN_COLUMNS:
             print(f"{console.one_line(name)}: {list(values.shape[1:])} numbers per row; write them with --out FILE.npz")
     more = f", of which the first {SHOWN_ROWS} are shown" if rows > SHOWN_ROWS and columns else ""
     print(f"{rows} predictions{more}" + (f"; all written to {out}" if out is not None else ""))

@@ -6,18 +6,21 @@ from pathlib import Path
 
 import click
 
+from mmkd.cli.completion import recipe_names
+
 EXAMPLES = """
 \b
 Examples:
   mmkd run graph/glnn
   mmkd run graph/glnn --set student.hidden=64 --seeds 10 --jobs 2
   mmkd run my-recipe.toml --sealed
+  mmkd run graph/glnn --curves --set 'curves."student.hidden"=[16, 64, 256]'
   torchrun --nproc-per-node 2 -m mmkd run my-recipe.toml
 """
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("recipe")
+@click.argument("recipe", shell_complete=recipe_names)
 @click.option(
     "--set",
     "changes",
@@ -32,6 +35,7 @@ Examples:
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ...")
 @click.option("--sealed", is_flag=True, help="Evaluate validation data alone and leave the test data unread.")
+@click.option("--curves", is_flag=True, help="Trace the gain over the values in the recipe's [curves] too.")
 @click.option("--json", "as_json", is_flag=True, help="Print result.json instead of the table.")
 def command(
     recipe: str,
@@ -41,6 +45,7 @@ def command(
     jobs: int,
     device: str,
     sealed: bool,
+    curves: bool,
     as_json: bool,
 ) -> int:
     """Train every arm of RECIPE (a name or a TOML file) for every seed, and say what the distillation was worth."""
@@ -50,7 +55,15 @@ def command(
 
     with distributed.process_group(), Bars() as bars:
         finished = run(
-            recipe, changes, seeds=seeds, directory=out, jobs=jobs, device=device, sealed=sealed, watcher=bars
+            recipe,
+            changes,
+            seeds=seeds,
+            directory=out,
+            jobs=jobs,
+            device=device,
+            sealed=sealed,
+            curves=curves,
+            watcher=bars,
         )
     if not finished.result:  # a torchrun process other than the first
         return 0

@@ -34,6 +34,8 @@ class Split:
         folds: True where seeds are folds that cover the data once each.
         observed: targets as training sees them, `[rows of the data set, ...]`, where they are not the true ones: noisy
             or weak labels. Validation and test rows keep the true ones.
+        inputs: sample fields whose values depend on the split, `[rows of the data set, ...]`, in place of the data
+            set's, in training and evaluation alike: what was computed from the rows that training may see.
     """
 
     labelled: Tensor
@@ -44,6 +46,7 @@ class Split:
     setting: str = "inductive"
     folds: bool = False
     observed: Mapping[str, Tensor] = field(default_factory=dict)
+    inputs: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         labelled, tested = set(self.labelled.tolist()), set(self.test_rows.tolist())
@@ -133,6 +136,17 @@ class Dataset:
         """Download what is absent or corrupt, and verify everything: `mmkd data get`. Raises like `fetch`."""
         return fetch(cls.files(**config), cls.name, download=True)
 
+    def make(self, folder: Path) -> list[Path]:
+        """Write the data to disk: `mmkd data make`. Override it to write the standard format of the domain, which a
+        reader of real files then reads; the default writes arrays (see `mmkd.data.folder`).
+
+        Returns:
+            The files written. Raises `DataError` where `folder` holds something already.
+        """
+        from mmkd.data.folder import write
+
+        return write(self, folder, self.name or type(self).__name__)
+
     def read(self, index: Tensor) -> dict[str, Any]:
         """Sample fields of the rows `index`, targets included; `[B, ...]` each."""
         return {name: rows_of(value, index) for name, value in self.samples.items()}
@@ -176,7 +190,7 @@ class Dataset:
                 for place, tensor in named_tensors(name, values[name]):
                     digest.update(f"{place} {tensor.dtype} {tuple(tensor.shape)}".encode())
                     for part in strided_parts(tensor.detach()):
-                        digest.update(part.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+                        digest.update(part.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
 
@@ -231,5 +245,5 @@ class LazyDataset(Dataset):
                 held = value if isinstance(value, Mapping) else torch.as_tensor(value)
                 for place, tensor in named_tensors(name, held):
                     digest.update(f"{place} {tensor.dtype} {tuple(tensor.shape)}".encode())
-                    digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+                    digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()

@@ -16,9 +16,18 @@ def data_root() -> Path:
     """
     if chosen := os.environ.get(VARIABLE):
         return Path(chosen).expanduser().absolute()
+    return _cache() / "data"
+
+
+def generated_root() -> Path:
+    """Where data that is generated once, and is too large to be made anew, is kept: `mmkd/generated` in the cache."""
+    return _cache() / "generated"
+
+
+def _cache() -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
     # The XDG specification has relative paths ignored.
-    return (cache if cache.is_absolute() else Path.home() / ".cache") / "mmkd" / "data"
+    return (cache if cache.is_absolute() else Path.home() / ".cache") / "mmkd"
 
 
 def find(*candidates: str) -> Path | None:

@@ -31,6 +31,7 @@ class View:
         labelled: ids whose targets may be read; others are blanked.
         hidden: ids that must not be seen: inputs zeroed, relations cut.
         observed: targets that stand in place of the data set's, `[rows of the data set, ...]`.
+        inputs: the same for sample fields that models read.
     """
 
     def __init__(
@@ -40,12 +41,14 @@ class View:
         labelled: Tensor,
         hidden: Tensor | None = None,
         observed: Mapping[str, Tensor] | None = None,
+        inputs: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.dataset = dataset
         self.rows = rows
         self.labelled = labelled
         self.hidden = hidden if hidden is not None else torch.empty(0, dtype=torch.long)
         self.observed = {name: value.to(rows.device) for name, value in (observed or {}).items()}
+        self.inputs = {name: value.to(rows.device) for name, value in (inputs or {}).items()}
         self._mask = torch.zeros(len(dataset), dtype=torch.bool, device=rows.device)
         self._mask[labelled.to(rows.device)] = True
         self.all_labelled = bool(self._mask.all())  # then no batch has to ask
@@ -64,7 +67,7 @@ class View:
         """Sample fields of all rows of the data set, hidden ones zeroed: what a relation-reading model runs on."""
         inputs = {name for name, declared in self.fields.items() if declared.kind == "sample" and not declared.target}
         every = torch.arange(len(self.dataset), device=self.rows.device)
-        samples = self.dataset.samples or self.dataset.read(every)
+        samples = {**(self.dataset.samples or self.dataset.read(every)), **self.inputs}
         visible = {name: samples[name] for name in inputs}
         if not len(self.hidden):
             return visible
@@ -79,7 +82,8 @@ class View:
             samples: those of `index`, where a loader has read them already.
         """
         samples = dict(samples if samples is not None else (read or self.dataset.read)(index))
-        samples |= {name: value[index] for name, value in self.observed.items() if name in samples}
+        instead = {**self.observed, **self.inputs}
+        samples |= {name: value[index] for name, value in instead.items() if name in samples}
         labelled = None if self.all_labelled else self._mask[index]
         if labelled is not None and not bool(labelled.all()):
             for name, declared in self.fields.items():
@@ -96,7 +100,7 @@ class View:
 
     def only(self, rows: Tensor) -> View:
         """The same view, drawing batches from other rows."""
-        return View(self.dataset, rows, self.labelled, self.hidden, self.observed)
+        return View(self.dataset, rows, self.labelled, self.hidden, self.observed, self.inputs)
 
 
 class Batch(Mapping[str, Any]):

@@ -41,15 +41,19 @@ def export_run(run: Path, *, arm: str = "distilled", seed: int | None = None, di
     if plan is None:
         known = ", ".join(plan.name for plan in plans(recipe) if not plan.source)
         raise ConfigError(f"the run has no student arm '{arm}'", f"one of: {known}")
-    recipe = recipe.with_arm(plan.further) if plan.further else recipe
-    experiment = Experiment(recipe)
-    task = experiment.task()
+    task = Experiment(recipe).task()
     chosen = _best_seed(run, arm, recipe.seed_list, task.primary, task.higher_is_better) if seed is None else seed
     folder = run / "seeds" / str(chosen) / arm
     if not (folder / "job.json").is_file():
         raise ConfigError(
             f"{run} has no finished arm '{arm}' for seed {chosen}", "run it first, or name another with --seed"
         )
+    if plan.choose:  # the arm that validation chose for this seed holds the weights
+        trained = read_json(folder / "job.json")["chosen"]
+        plan = next(plan for plan in plans(recipe) if plan.name == trained)
+        folder = folder.with_name(trained)
+    recipe = recipe.with_arm(plan.further) if plan.further else recipe
+    experiment = Experiment(recipe)
     student = experiment.model(recipe.student, recipe.seed("student", chosen), "student-init")
     if isinstance(student, Estimator):
         student.load_state(read_json(folder / "estimator.json"))

@@ -2,7 +2,8 @@
 
 A reader is a function `read(path, fields) -> {field: array}` in the entry-point group `mmkd.readers`; the last part of
 its name is the extension (`csv`, `medical/nii.gz`). `fields` is that of the bundle's manifest; what a field says of its
-`preparation` is done to the file. Needs no torch.
+`preparation` is done to the file. What is wrong with a file but does not keep it from being read is a `UserWarning`.
+Needs no torch.
 
 It may also be a class with that function as its static `read` and another, `write(path, predictions, source, manifest)
 -> bytes`, which gives the content of a file `path` of its extension: predictions of what was read from the file

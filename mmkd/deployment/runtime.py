@@ -225,6 +225,26 @@ class Student:
             said["class"] = np.asarray(task["classes"])[said["class_index"]]
         return said
 
+    def listed(self, inputs: Mapping[str, Any] | None = None, /, **fields: Any) -> dict[str, np.ndarray]:
+        """What the student found, a line per thing instead of per sample: columns of equal length, by name and unit.
+
+        For a task whose decision is `rows`: one of its outputs holds, for each sample, a fixed number of things with a
+        score, such as boxes. Those whose score reaches the task's threshold are listed; `sample` counts from 0.
+
+        Raises:
+            MmkdError: the student's task lists nothing; else as a call.
+        """
+        task = self.manifest["task"]
+        if task.get("decision") != "rows":
+            raise MmkdError(f"this student's task is {task.get('task')}, which lists nothing")
+        declared = task["rows"]
+        things = self(inputs, **fields)[declared["output"]]
+        sample, place = np.nonzero(things[..., declared["columns"].index(declared["score"])] >= declared["from"])
+        columns = {"sample": sample}
+        for number, (name, unit) in enumerate(zip(declared["columns"], declared["units"], strict=True)):
+            columns[f"{name} ({unit})" if unit else name] = things[sample, place, number]
+        return columns
+
     def _predicted(self, arrays: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
         """Outputs of a few rows after the other."""
         names = list(self.manifest["outputs"])

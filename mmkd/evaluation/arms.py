@@ -14,7 +14,7 @@ EXPLANATIONS = {
     "alone": "labels alone, with the student's budget",
     "distilled": "labels and sources, as the recipe says",
     "hard-teacher": "the teacher's argmax alone",
-    "shuffled-teacher": "the teacher's signals, permuted among samples with the same teacher argmax",
+    "shuffled-teacher": "the teacher's signals, permuted among samples that the teacher decides alike",
     "permuted-teacher": "the teacher's signals, permuted among all samples",
     "labelled-only": "distilled on the labelled samples alone",
     "self-training": "the signals of `alone`, on the same samples",
@@ -40,6 +40,7 @@ class Plan:
         smoothing: label smoothing of the task.
         waits: arms that must be done first.
         baseline: the arm that it is compared with.
+        choose: arms among which validation decides; then nothing is trained.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Plan:
     smoothing: float = 0.0
     waits: tuple[str, ...] = ()
     baseline: str = "alone"
+    choose: tuple[str, ...] = ()
 
     @property
     def is_control(self) -> bool:
@@ -79,6 +81,9 @@ def plans(recipe: Recipe) -> list[Plan]:
     if any(source.labels == "all" for source in recipe.sources.values()):
         arms.append(Plan("oracle-labels", distil=False, labelled_only=True, labels="all"))
     for name, arm in recipe.arms.items():
+        if arm.choose:
+            arms.append(Plan(name, waits=tuple(arm.choose), choose=tuple(arm.choose), baseline=arm.baseline))
+            continue
         waits = sources if arm.distil else ()
         further = Plan(name, further=name, distil=arm.distil, labelled_only=not arm.distil, waits=waits)
         arms.append(replace(further, baseline=arm.baseline))

@@ -82,7 +82,8 @@ class Experiment:
             others = split.unlabelled[~torch.isin(split.unlabelled, held_out)]
             labelled = torch.cat([labelled, self._with_label(others)]).unique()
         rows = labelled if labelled_only else torch.cat([split.train, labelled]).unique()
-        return View(self.dataset, rows.to(self.device), labelled.to(self.device), split.hidden, split.observed)
+        rows, labelled = rows.to(self.device), labelled.to(self.device)
+        return View(self.dataset, rows, labelled, split.hidden, split.observed, split.inputs)
 
     def _with_label(self, rows: Tensor) -> Tensor:
         """Those of `rows` whose class somebody has published: a whole number below 0 says that nobody has."""
@@ -96,7 +97,8 @@ class Experiment:
         split = self.split(seed)
         rows = split.valid if part == "valid" else split.test[part]
         shown = bool(torch.isin(rows, split.hidden).any())
-        return View(self.dataset, rows.to(self.device), rows.to(self.device), None if shown else split.hidden)
+        rows, hidden = rows.to(self.device), None if shown else split.hidden
+        return View(self.dataset, rows, rows, hidden, inputs=split.inputs)
 
     def model(self, table: Model, seed: int, purpose: str, *counters: int, where: str = "student") -> Bound | Estimator:
         """A new model, bound to its fields; bit-equal for equal (seed, purpose, counters)."""
@@ -170,6 +172,8 @@ class Experiment:
             student = models[name].measure(batch)
             specs = {key_: source.measure(batch, dry_run) for key_, source in sources.items()}
             methods, weights = self.methods(recipe, student, specs, seed)
+            for method in methods.values():
+                method.adopt(models[name].module, sources)
             models[name].taps.keep(roles_read(methods.values(), "student") | _also_read(models, name, sources, methods))
             said = {
                 key_: transform(key_, source, view, roles_read(methods.values(), key_))

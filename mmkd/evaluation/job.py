@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -80,7 +82,10 @@ class Job:
             self.directory.mkdir(parents=True, exist_ok=True)
         with lock(self.directory) if distributed.rank() == 0 else nullcontext():
             try:
-                result = self._source() if self.plan.source else self._student()
+                if self.plan.choose:
+                    result = self._choose()
+                else:
+                    result = self._source() if self.plan.source else self._student()
             except (NotApplicableError, LayoutError, BindingError, ConfigError) as error:
                 if not self.plan.is_control:
                     raise
@@ -123,8 +128,9 @@ class Job:
                 fits.append(Fitted(**read_json(where / "fitted.json")))
             else:
                 task = self.experiment.task()
-                stage = Stage({"teacher": Update(["teacher"], task)}, data="labelled")
-                view = self.experiment.training_view(self.seed, labels=table.labels, labelled_only=True)
+                stage = Stage({"teacher": Update(["teacher"], task)}, data=table.data)
+                labelled_only = table.data == "labelled"
+                view = self.experiment.training_view(self.seed, labels=table.labels, labelled_only=labelled_only)
                 order_seed = key(seed, "teacher", 1, index) % 2**31
                 fits.append(
                     self._fit(
@@ -164,6 +170,28 @@ class Job:
                 f"validation rows does not beat the constant predictor ({constant:.4f})",
                 f"train it better: [sources.{self.plan.source}.training]",
             )
+
+    # a choice -----------------------------------------------------------------------------------------------------
+
+    def _choose(self) -> dict[str, Any]:
+        """The result and records of the arm with the best validation score (ties: the first); training costs add up."""
+        task = self.experiment.task()
+        sign = 1 if task.higher_is_better else -1
+        found = {name: read_json(self.root / str(self.seed) / name / "job.json") for name in self.plan.choose}
+        if lacking := [name for name, result in found.items() if "valid" not in result]:
+            raise ConfigError(
+                f"arms.{self.plan.name}: arm '{lacking[0]}' has no validation score to choose by", "leave it out"
+            )
+        chosen = max(found, key=lambda name: sign * found[name]["valid"][task.primary])
+        if distributed.rank() == 0:
+            for part in ("valid.npz", "test.npz"):
+                if (records := self.root / str(self.seed) / chosen / part).exists():
+                    shutil.copyfile(records, self.directory / part)
+        spent = sum(result["cost"]["training_seconds"] for result in found.values())
+        result = {key: value for key, value in found[chosen].items() if key not in ("arm", "seed", "sealed", "status")}
+        note = f"seed {self.seed}: '{chosen}', chosen on validation among {len(found)} arms"
+        cost = {**result["cost"], "training_seconds": spent}
+        return {**result, "chosen": chosen, "cost": cost, "notes": [*result["notes"], note]}
 
     # students -----------------------------------------------------------------------------------------------------
 
@@ -237,24 +265,29 @@ class Job:
         return Live(Knowledge(self.experiment.dataset, [alone]))
 
     def _restricted(self, name: str, table: SourceTable) -> SourceTable:
-        """The source with its model bound to the student's fields: a parameter keeps those that it reads of them, else
-        reads what the student's parameter of that name does."""
+        """The source with its model bound to the student's fields and to constants, which no sensor gives: a parameter
+        keeps those that it reads of them, else reads what the student's parameter of that name does; one that may be
+        left out is left out where nothing remains for it."""
         if len(table.all_models) != 1:
             raise NotApplicableError(f"source '{name}' is not one model")
         model = table.all_models[0]
         student = self.recipe.student
         own = self.experiment.binding(student.factory("models", "student"), student, "student")
-        reads = own.fields
-        full = self.experiment.binding(model.factory("models", name), model, name)
+        factory = model.factory("models", name)
+        full = self.experiment.binding(factory, model, name)
+        constants = [f for f in full.fields if self.experiment.dataset.fields[f].kind == "constant"]
+        reads = [*own.fields, *constants]
         if set(full.fields) <= set(reads):
             raise NotApplicableError(f"source '{name}' reads no field that the student lacks")
         if len(full.inputs) == 1:
-            inputs = {next(iter(full.inputs)): list(reads)}
+            inputs = {next(iter(full.inputs)): list(own.fields)}
         else:
             inputs = {
                 parameter: [f for f in fields if f in reads] or list(own.inputs.get(parameter, ()))
                 for parameter, fields in full.inputs.items()
             }
+        optional = _optional(factory.component)
+        inputs = {parameter: fields for parameter, fields in inputs.items() if fields or parameter not in optional}
         if lacking := [parameter for parameter, fields in inputs.items() if not fields]:
             raise NotApplicableError(
                 f"source '{name}' cannot run without {', '.join(lacking)}, which the student does not read"
@@ -274,7 +307,12 @@ class Job:
             raise NotApplicableError(f"what source '{name}' says differs in size from row to row")
         if self.plan.control == "permuted":
             return self._permuted(base, view, None)
-        output = self.experiment.task().class_output
+        task = self.experiment.task()
+        if self.plan.control == "shuffled" and type(task).alike is not Task.alike:
+            kept = tabulate(base, view, roles)
+            outputs = {name.removeprefix("outputs/"): value for name, value in kept.items() if "outputs/" in name}
+            return self._permuted(base, view, task.alike(outputs))
+        output = task.class_output
         said = base.measure(view.batch(view.rows[:2])).outputs
         if output is None or output not in said:
             raise NotApplicableError(f"source '{name}' gives no class logits")
@@ -313,7 +351,7 @@ class Job:
         directory: Path,
         seed: int,
     ) -> Fitted:
-        valid = self.experiment.view(self.seed, "valid")
+        valid = self._selection()
         validate: Callable[[], float] | None = None
         if len(valid.rows):
             batches = eval_batches(valid, models[judged].binding.relational)
@@ -335,6 +373,10 @@ class Job:
             progress=self.progress,
         )
         return trainer.run()
+
+    def _selection(self) -> View:
+        """The rows that weights are selected on."""
+        return self.experiment.view(self.seed, "valid")
 
     def _fit_estimator(self, student: Estimator, view: View, task: Task) -> Fitted:
         """Give an estimator the same rows, labels and signals that a module would get."""
@@ -448,3 +490,9 @@ class Job:
 def _needs_student(table: SourceTable) -> bool:
     component: Any = table.factory("sources", "sources").component
     return not getattr(component, "per_row", True)
+
+
+def _optional(component: Any) -> set[str]:
+    """Parameters of a model's `forward` that may be left out."""
+    parameters = inspect.signature(component.forward).parameters.values() if hasattr(component, "forward") else ()
+    return {p.name for p in parameters if p.default is not p.empty}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -59,24 +60,35 @@ class Evidence:
         """The metric (default: the primary one) of an arm, one value per seed."""
         return [self.jobs[arm, seed][self.part][metric or self.task.primary] for seed in self.seeds]
 
-    def unit_scores(self, arm: str) -> np.ndarray | None:
-        """`[S, U]` scores of independent units, NaN where not tested; None where the metric does not decompose."""
-        groups = self.experiment.dataset.groups
-        units = np.arange(len(self.experiment.dataset)) if groups is None else groups.cpu().numpy()
-        matrix = np.full((len(self.seeds), len(units)), np.nan)
+    def row_scores(self, arm: str) -> np.ndarray | None:
+        """`[S, rows of the data set]` scores, NaN where not tested; None where the metric does not decompose."""
+        matrix = np.full((len(self.seeds), len(self.units)), np.nan)
         for row, seed in enumerate(self.seeds):
             records = self.records(arm, seed)
             index = records["index"]
             scores = self.task.unit_scores(records)
-            if scores is None and groups is not None:
-                of_groups = self.task.group_scores(records, units[index])
+            if scores is None and self.experiment.dataset.groups is not None:
+                of_groups = self.task.group_scores(records, self.units[index])
                 # Each sample gets its group's score, so that the mean over a group's samples is that score.
-                scores = None if of_groups is None else of_groups[np.unique(units[index], return_inverse=True)[1]]
+                scores = None if of_groups is None else of_groups[np.unique(self.units[index], return_inverse=True)[1]]
             if scores is None:
                 return None
             matrix[row, index] = scores
+        return matrix
+
+    @cached_property
+    def units(self) -> np.ndarray:
+        """The independent unit of each row of the data set."""
+        groups = self.experiment.dataset.groups
+        return np.arange(len(self.experiment.dataset)) if groups is None else groups.cpu().numpy()
+
+    def unit_scores(self, arm: str) -> np.ndarray | None:
+        """`[S, U]` scores of independent units, NaN where not tested; None where the metric does not decompose."""
+        matrix = self.row_scores(arm)
+        if matrix is None:
+            return None
         tested = ~np.isnan(matrix).all(0)
-        return statistics.average_by_unit(matrix[:, tested], units[tested])
+        return statistics.average_by_unit(matrix[:, tested], self.units[tested])
 
     def compare(self, candidate: str, baseline: str, *, extended: bool) -> Comparison:
         """Both uncertainties of one difference on the primary metric."""
@@ -95,23 +107,22 @@ class Evidence:
         mine, theirs = self.unit_scores(candidate), self.unit_scores(baseline)
         if mine is not None and theirs is not None:
             return verdicts.compare(candidate, baseline, candidate_scores=mine, baseline_scores=theirs, **common)
-        units = None if split.folds else self._resampled(candidate, baseline)
+        pairs = [(self.records(candidate, seed), self.records(baseline, seed)) for seed in self.seeds]
         return verdicts.compare(
             candidate,
             baseline,
             candidate_scores=self.per_seed(candidate),
             baseline_scores=self.per_seed(baseline),
-            units=units,
+            units=None if split.folds else self.resampled(pairs),
             **common,
         )
 
-    def _resampled(self, candidate: str, baseline: str) -> statistics.Estimate:
-        """Bootstrap over units of a metric that has to be computed anew on each resample."""
-        pairs = [(self.records(candidate, seed), self.records(baseline, seed)) for seed in self.seeds]
+    def resampled(self, pairs: Sequence[tuple[Records, Records]]) -> statistics.Estimate:
+        """Bootstrap over units of a metric that has to be computed anew on each resample; one pair of records per seed,
+        both of the same rows in the same order."""
         ids = np.unique(np.concatenate([mine["index"] for mine, _ in pairs]))
-        groups = self.experiment.dataset.groups
-        names = ids if groups is None else groups.cpu().numpy()[ids]
-        places = np.full((len(pairs), len(self.experiment.dataset)), -1)
+        names = self.units[ids]
+        places = np.full((len(pairs), len(self.units)), -1)
         for place, (mine, _) in zip(places, pairs, strict=True):
             place[mine["index"]] = np.arange(len(mine["index"]))
 
@@ -125,10 +136,15 @@ class Evidence:
 
         return statistics.paired_bootstrap_metric(difference, [ids[names == name] for name in np.unique(names)])
 
+    def score(self, records: Records) -> float:
+        """The primary metric of records."""
+        groups = self.experiment.dataset.groups
+        return self.task.score(records, None if groups is None else self.units[records["index"]])
+
     def _metric(self, records: Records, take: np.ndarray) -> float:
         part = {name: value[take] for name, value in records.items()}
-        groups = self.experiment.dataset.groups
-        of_rows = None if groups is None else _drawn(groups.cpu().numpy()[part["index"]], part["index"])
+        grouped = self.experiment.dataset.groups is not None
+        of_rows = _drawn(self.units[part["index"]], part["index"]) if grouped else None
         return self.task.score(part, of_rows)
 
 

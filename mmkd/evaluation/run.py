@@ -18,21 +18,24 @@ from typing import Any, Protocol
 
 import torch
 
-from mmkd import distributed, recipes
-from mmkd.errors import ConfigError, StorageError, TrainingError
+from mmkd import distributed, recipes, registry
+from mmkd.errors import ConfigError, DataError, StorageError, TrainingError
 from mmkd.evaluation import ledger
 from mmkd.evaluation.arms import Plan, plans
+from mmkd.evaluation.curves import Point, joined, points, reuse, summary
 from mmkd.evaluation.experiment import Experiment, versions
 from mmkd.evaluation.job import Job
+from mmkd.evaluation.pictures import draw
 from mmkd.evaluation.result import Evidence, assemble
 from mmkd.files import lock, read_json, storage_errors, write_atomic, write_json
+from mmkd.recipes import Recipe
 from mmkd.training.loop import Progress
 
 
 class Watcher(Protocol):
     """Told how a run goes on: what draws the progress bars."""
 
-    def begin(self, jobs: int, done: int) -> None: ...
+    def begin(self, jobs: int, done: int, what: str = "") -> None: ...
     def started(self, arm: str, seed: int) -> None: ...
     def finished(self, arm: str, seed: int, result: Mapping[str, Any]) -> None: ...
     def stepped(self, step: int, steps: int, losses: Mapping[str, float]) -> None: ...
@@ -66,6 +69,7 @@ def run(
     jobs: int = 1,
     device: str = "auto",
     sealed: bool = False,
+    curves: bool = False,
     watcher: Watcher | None = None,
 ) -> Run:
     """Run a recipe: train every arm for every seed, evaluate, decide, report.
@@ -78,6 +82,7 @@ def run(
         jobs: processes for independent arms and seeds.
         device: `auto`, `cpu`, `cuda` ...
         sealed: evaluate no test data.
+        curves: trace the recipe's gain curves too (see `mmkd.evaluation.curves`).
         watcher: told how it goes on.
 
     Raises `ConfigError`, `RegistryError`, `DataError`, `TrainingError`, `StorageError`: one line each; finished arms
@@ -89,6 +94,7 @@ def run(
             {**loaded.model_dump(exclude_unset=True), "seeds": seeds if isinstance(seeds, int) else list(seeds)}
         )
     resolved = recipes.resolve(loaded)
+    traced = points(loaded) if curves else []
     root = Path(directory) if directory else Path("runs") / f"{loaded.name.replace('/', '-')}-{_identity(resolved)[:8]}"
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     if jobs > 1 and distributed.world_size() > 1:
@@ -99,34 +105,85 @@ def run(
     with storage_errors(root):
         root.mkdir(parents=True, exist_ok=True)
     with lock(root) if main else nullcontext():
-        extended = _claim(root, text, resolved) if main else False
-        environment = _environment(chosen, jobs)
-        if main:
-            write_json(root / "run.json", environment)
-        distributed.agree(None)
-        experiment = Experiment(loaded, device=chosen, cache=root / "cache")
-        done = _train(experiment, root, jobs, sealed, watcher, environment["threads"])
-        _require_stronger(experiment, done, sealed)
-        if not main:
-            return Run(root, {})
-        split = json.dumps(resolved["dataset"], sort_keys=True)
-        count = 0 if sealed else ledger.unseal(experiment.data_hash, split, str(root.resolve()), loaded.name)
-        evidence = Evidence(experiment, plans(loaded), done, root / "seeds", sealed=sealed)
-        result = assemble(evidence, extended=extended, environment=environment, unsealings=count)
-        write_json(root / "result.json", result)
+        way = _Way(root, chosen, jobs, sealed, watcher, environment_of(chosen, jobs))
+        result = _prove(loaded, text, root, way)
+        if traced:
+            figures = [_trace(loaded, point, result, way) for point in traced]
+            if main:
+                result["curves"] = joined(traced, figures)
+                write_json(root / "result.json", result)
+    if not main:
+        return Run(root, {})
     from mmkd.reporting.html import write_report
 
     write_report(result, root / "report.html")
     return Run(root, result)
 
 
-def _train(
-    experiment: Experiment, root: Path, jobs: int, sealed: bool, watcher: Watcher | None, threads: int
-) -> dict[tuple[str, int], dict[str, Any]]:
+@dataclass(frozen=True)
+class _Way:
+    """How a run and the points of its curves are carried out; `root` is the run's own directory."""
+
+    root: Path
+    device: str
+    jobs: int
+    sealed: bool
+    watcher: Watcher | None
+    environment: dict[str, Any]
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "cache"
+
+
+def _prove(loaded: Recipe, text: str, root: Path, way: _Way, what: str = "") -> dict[str, Any]:
+    """Train, evaluate, decide and write `result.json` into `root`; nothing in processes other than the first.
+
+    Arguments:
+        what: how the progress bars call it.
+    """
+    main, resolved = distributed.rank() == 0, recipes.resolve(loaded)
+    extended = _claim(root, text, resolved) if main else False
+    if main:
+        write_json(root / "run.json", way.environment)
+    distributed.agree(None)
+    experiment = Experiment(loaded, device=way.device, cache=way.cache)
+    done = _train(experiment, root, way, what)
+    _require_stronger(experiment, done)
+    if not main:
+        return {}
+    split = json.dumps(resolved["dataset"], sort_keys=True)
+    count = 0 if way.sealed else ledger.unseal(experiment.data_hash, split, str(way.root.resolve()), loaded.name)
+    evidence = Evidence(experiment, plans(loaded), done, root / "seeds", sealed=way.sealed)
+    result = assemble(evidence, extended=extended, environment=way.environment, unsealings=count)
+    result["pictures"] = draw(evidence, root) if root == way.root else []
+    write_json(root / "result.json", result)
+    return result
+
+
+def _trace(loaded: Recipe, point: Point, result: dict[str, Any], way: _Way) -> dict[str, Any]:
+    """The figures of one point; one that cannot be trained says why and leaves the rest of the curve alone."""
+    if not point.own:
+        root, resolved = way.root / point.directory, recipes.resolve(point.recipe)
+        text = recipes.to_toml(resolved)
+        try:
+            if distributed.rank() == 0:
+                with storage_errors(root):
+                    root.mkdir(parents=True, exist_ok=True)
+                    _claim(root, text, resolved)
+                    reuse(loaded, point, way.root)
+            result = _prove(point.recipe, text, root, way, f"{point.key} = {point.value}")
+        except (ConfigError, DataError, TrainingError) as error:
+            return {"status": "failed", "reason": error.cause}
+    return summary(point, result) if result else {}
+
+
+def _train(experiment: Experiment, root: Path, way: _Way, what: str) -> dict[tuple[str, int], dict[str, Any]]:
+    watcher, jobs, sealed = way.watcher, way.jobs, way.sealed
     waiting = [(plan, seed) for seed in experiment.recipe.seed_list for plan in plans(experiment.recipe)]
     done: dict[tuple[str, int], dict[str, Any]] = {}
     if watcher:
-        watcher.begin(len(waiting), 0)
+        watcher.begin(len(waiting), 0, what)
     if jobs == 1:
         for plan, seed in waiting:
             if watcher:
@@ -137,8 +194,9 @@ def _train(
                 watcher.finished(plan.name, seed, done[plan.name, seed])
         return done
     # Spawned, not forked: torch's threads do not survive a fork. Each worker keeps to its share of the threads.
-    share = max(threads // jobs, 1)
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _start_worker, (str(root), experiment.device, share)) as pool:
+    share = max(way.environment["threads"] // jobs, 1)
+    given = (str(root / "resolved.toml"), str(way.cache), experiment.device, share)
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _start_worker, given) as pool:
         running: dict[Future[dict[str, Any]], tuple[Plan, int]] = {}
         while waiting or running:
             for plan, seed in list(waiting):
@@ -163,10 +221,9 @@ def _train(
 _worker: dict[str, Experiment] = {}
 
 
-def _start_worker(root: str, device: str, threads: int) -> None:
+def _start_worker(recipe: str, cache: str, device: str, threads: int) -> None:
     torch.set_num_threads(threads)
-    loaded, _ = recipes.load(Path(root, "resolved.toml").as_posix())
-    _worker["experiment"] = Experiment(loaded, device=device, cache=Path(root) / "cache")
+    _worker["experiment"] = Experiment(recipes.load(recipe)[0], device=device, cache=Path(cache))
 
 
 def _work(plan: Plan, seed: int, seeds: str, sealed: bool) -> dict[str, Any]:
@@ -187,7 +244,7 @@ def _claim(root: Path, text: str, resolved: Mapping[str, Any]) -> bool:
         return False
     before = recipes.resolve(recipes.load(path.as_posix())[0])
     if _identity(before) != _identity(resolved):
-        changed = sorted(k for k in resolved if k != "seeds" and before.get(k) != resolved[k])
+        changed = sorted(k for k in resolved if k not in ("seeds", "curves") and before.get(k) != resolved[k])
         raise ConfigError(
             f"{root} holds a run of another recipe (different: {', '.join(changed)})", "name a new directory: --out"
         )
@@ -200,12 +257,12 @@ def _claim(root: Path, text: str, resolved: Mapping[str, Any]) -> bool:
 
 
 def _identity(resolved: Mapping[str, Any]) -> str:
-    """Hash of everything but the seeds, which may be extended."""
-    content = {key: value for key, value in resolved.items() if key not in ("seeds", "about")}
+    """Hash of everything but the seeds and curves, which may be extended."""
+    content = {key: value for key, value in resolved.items() if key not in ("seeds", "about", "curves")}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _require_stronger(experiment: Experiment, done: Mapping[tuple[str, int], Mapping[str, Any]], sealed: bool) -> None:
+def _require_stronger(experiment: Experiment, done: Mapping[tuple[str, int], Mapping[str, Any]]) -> None:
     recipe, task = experiment.recipe, experiment.task()
     if not recipe.evaluation.require_stronger_teacher:
         return
@@ -221,11 +278,11 @@ def _require_stronger(experiment: Experiment, done: Mapping[tuple[str, int], Map
             )
 
 
-def _environment(device: str, jobs: int) -> dict[str, Any]:
+def environment_of(device: str, jobs: int) -> dict[str, Any]:
     """What the figures depend on besides the recipe."""
     return {
         "command": " ".join(sys.argv),
-        "versions": {**versions(), "python": platform.python_version()},
+        "versions": {**versions(), "python": platform.python_version(), **registry.distributions()},
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
         "threads": torch.get_num_threads(),

@@ -9,7 +9,7 @@ is what varies most.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -85,6 +85,22 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """`dataclasses.asdict`, with None for numbers that JSON has not (NaN, infinity)."""
         return _plain(asdict(self))
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Comparison:
+        """What `to_json` gave, with NaN for its None: an end at infinity is one that excludes nothing either."""
+
+        def estimate(held: Mapping[str, Any] | None) -> Estimate | None:
+            if held is None:
+                return None
+            numbers: dict[str, Any] = {name: math.nan if number is None else number for name, number in held.items()}
+            ends = {name: math.nan if end is None else end for name, end in held["interval"].items()}
+            return Estimate(**{**numbers, "interval": Interval(**ends)})
+
+        known: dict[str, Any] = {name: estimate(value[name]) for name in ("seeds", "units", "joint")}
+        numbers = ("difference", "smallest_detectable", "p_value")
+        known |= {name: math.nan if value[name] is None else value[name] for name in numbers}
+        return cls(**{**value, **known})
 
 
 def compare(

@@ -26,9 +26,12 @@ class Method(nn.Module):
 
     Attributes:
         citation: paper and equations.
+        asks: True where the method asks the student about other inputs too: `forward` then takes a fourth argument,
+            `call`, and `call(batch.replace(x=...))` are the student's signals of them, with gradient.
     """
 
     citation: ClassVar[str] = ""
+    asks: ClassVar[bool] = False
 
     def __init__(
         self, student: Specs, sources: Mapping[str, Specs], /, *, reads: Mapping[str, set[str]] | None = None
@@ -39,6 +42,10 @@ class Method(nn.Module):
     def forward(self, student: Signals, sources: Mapping[str, Signals], batch: Batch) -> dict[str, Tensor]:
         """Named scalar losses of one batch; every row counts, labelled or not."""
         raise NotImplementedError
+
+    def adopt(self, student: nn.Module, sources: Mapping[str, Any]) -> None:
+        """Take over parts of the sources into the raw student, before its first step: a classifier, embeddings of class
+        names. They ship with it. The sources are as they were built, also where a control changes what they say."""
 
     def prepare(self, view: View, sources: Mapping[str, Any]) -> dict[str, Tensor]:
         """Extra per-sample fields, made once before training: `{name: [rows of the data set, ...]}`."""

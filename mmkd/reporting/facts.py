@@ -155,6 +155,17 @@ def gap(result: Result) -> str:
     return f"{value}, [{100 * low:.0f}, {100 * high:.0f}] %"
 
 
+def traced(result: Result) -> list[Any]:
+    """The gain curves, where the run traced any."""
+    return list(result.get("curves", []))
+
+
+def traced_arms(curve: Mapping[str, Any]) -> list[str]:
+    """The arms of a gain curve: `alone`, `distilled`, then the sources."""
+    names = dict.fromkeys(name for point in curve["points"] if point["status"] == "done" for name in point["arms"])
+    return sorted(names, key=lambda name: {"alone": 0, "distilled": 1}.get(name, 2))
+
+
 def key_facts(result: Result) -> dict[str, str]:
     """What has to be known to read the table, by heading."""
     scale, dataset, seeds = Scale.of(result), result["dataset"], result["seeds"]

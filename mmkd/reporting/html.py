@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from mmkd.files import finite, write_atomic
+from mmkd.pictures import address_of
 from mmkd.reporting import facts, plots
 from mmkd.reporting.facts import ABSENT, WORDS, Result, Scale
 
@@ -49,11 +51,21 @@ def write_report(result: Result, path: str | os.PathLike[str], recipe: str | Non
     beside = Path(path).with_name("resolved.toml")
     if recipe is None and beside.is_file():
         recipe = beside.read_text(encoding="utf-8")
-    write_atomic(path, render(result, recipe or ""))
+    write_atomic(path, render(result, recipe or "", embedded(result, Path(path).parent)))
 
 
-def render(result: Result, recipe: str = "") -> str:
-    """The page as text."""
+def embedded(result: Result, folder: Path) -> list[dict[str, str]]:
+    """The task's pictures with their files' content as addresses; a file that has gone leaves its caption."""
+    shown = []
+    for entry in result.get("pictures", []):
+        file = folder / entry["file"]
+        there = bool(entry["file"]) and file.is_file()
+        shown.append({**entry, "address": address_of(entry["file"], file.read_bytes()) if there else ""})
+    return shown
+
+
+def render(result: Result, recipe: str = "", pictures: Sequence[Mapping[str, str]] = ()) -> str:
+    """The page as text; `pictures` as `embedded` gives them."""
     result = finite(dict(result))
     environment = Environment(
         loader=PackageLoader("mmkd.reporting", ""),
@@ -67,11 +79,13 @@ def render(result: Result, recipe: str = "") -> str:
     return environment.get_template("report.html.j2").render(
         result=result,
         recipe=recipe,
-        sentences=[(WORDS.get(verdict, ""), _kind(verdict), text) for verdict, text in facts.sentences(result)],
+        sentences=[(WORDS.get(verdict, ""), verdict_class(verdict), text) for verdict, text in facts.sentences(result)],
         facts=facts.key_facts(result),
         missing=facts.not_applicable(result),
         proof=proof(result),
+        pictures=pictures,
         plots=[plot for plot in drawn if plot.name != "attribution"],
+        curves=list(zip(curve_tables(result), plots.gain_curves(result), strict=True)),
         given=given(result),
         costs=costs(result),
         controls=controls(result),
@@ -153,6 +167,25 @@ def controls(result: Result) -> Table | None:
     return Table("controls", caption, head, rows, {5})
 
 
+def curve_tables(result: Result) -> list[Table]:
+    """The figures of each gain curve."""
+    scale, tables = Scale.of(result), []
+    for number, curve in enumerate(facts.traced(result)):
+        arms, rows = facts.traced_arms(curve), []
+        for point in curve["points"]:
+            if point["status"] != "done":
+                rows.append([Cell(str(point["value"]), point["reason"]), *[Cell(ABSENT)] * (len(arms) + 3)])
+                continue
+            gain = point["gain"]
+            row = [Cell(str(point["value"]), "" if point["directory"] else "the recipe's own")]
+            row += [Cell(scale.spread(point["arms"][arm]) if arm in point["arms"] else ABSENT) for arm in arms]
+            row.append(Cell(scale.number(gain["difference"], "+")))
+            rows.append([*row, *(Cell(scale.interval(gain[key])) for key in ("seeds", "units"))])
+        head = [curve["key"], *arms, "gain", "95 % over seeds", "95 % over units"]
+        tables.append(Table(f"curve-{number}", f"{scale.label} over {curve['key']}.", head, rows))
+    return tables
+
+
 def calibration(result: Result) -> Table | None:
     """Calibration, and fidelity to the first source."""
     arms = {name: arm for name, arm in facts.done(result).items() if "calibration" in arm}
@@ -221,11 +254,11 @@ def _comparison(scale: Scale, found: Any) -> list[Cell]:
         Cell(scale.interval(found["seeds"])),
         Cell(scale.interval(found["units"])),
         Cell(ABSENT if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"),
-        Cell(WORDS[found["verdict"]], kind=_kind(found["verdict"])),
+        Cell(WORDS[found["verdict"]], kind=verdict_class(found["verdict"])),
     ]
 
 
-def _kind(verdict: str) -> str:
+def verdict_class(verdict: str) -> str:
     """The CSS class of a verdict."""
     kinds = {"": "", "better": "good", "worse": "bad", "no difference beyond the margin": "same"}
     return kinds.get(verdict, "open")

@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation
 
 from mmkd.files import finite
 from mmkd.reporting import drawing, facts
@@ -196,6 +197,71 @@ def against_cost(result: Result) -> Plot | None:
         caption += " Bars: standard deviation over seeds."
         caption += f" Not timed: {', '.join(untimed)}." if latency and untimed else ""
         return drawing.finish(figure, "cost", f"{scale.label} against cost: {'; '.join(said)}.", caption)
+
+
+def gain_curves(result: Result) -> list[Plot | None]:
+    """For each traced key: the arms over its values, and below them the gain with both intervals; None where no value
+    has figures."""
+    result = finite(dict(result))
+    return [_gain_curve(result, number, curve) for number, curve in enumerate(facts.traced(result))]
+
+
+def _gain_curve(result: Result, number: int, curve: Mapping[str, Any]) -> Plot | None:
+    points = [point for point in curve["points"] if point["status"] == "done"]
+    if not points:
+        return None
+    scale, look, arms = Scale.of(result), drawing.looks(result), facts.traced_arms(curve)
+    numeric = all(isinstance(point["value"], int | float) for point in points)
+    if numeric:
+        points.sort(key=lambda point: point["value"])
+    values = [point["value"] for point in points]
+    xs = values if numeric else list(range(len(values)))
+    name = f"gain-curve-{number}"
+    with drawing.style(name):
+        figure, (upper, lower) = drawing.figure(f"Gain over {curve['key']}", 4.6, 2)
+        for arm in arms:
+            known = [(x, point["arms"][arm]) for x, point in zip(xs, points, strict=True) if arm in point["arms"]]
+            middles, sds = ([scale.value(of[key] or 0.0) for _, of in known] for key in ("mean", "sd"))
+            own = look[arm]
+            upper.errorbar(
+                [x for x, _ in known], middles, sds, color=own.colour, marker=own.marker, ms=4, capsize=2, linewidth=1.5
+            )
+        gains, blue = [point["gain"] for point in points], look["distilled"].colour
+        for estimates, points_aside, line in (("seeds", -3, _SEEDS), ("units", 3, _UNITS)):
+            beside = lower.transData + ScaledTranslation(points_aside / 72, 0, figure.dpi_scale_trans)
+            for x, gain in zip(xs, gains, strict=True):
+                _upright(lower, scale, gain[estimates], x, color=blue, transform=beside, **line)
+        lower.plot(xs, [scale.value(gain["difference"]) for gain in gains], "o-", color=blue, ms=5, linewidth=1)
+        lower.axhline(0, color=INK, linewidth=1)
+        for axes in (upper, lower):
+            if numeric and 0 < 8 * min(xs) <= max(xs):
+                axes.set_xscale("log")
+                axes.minorticks_off()
+            axes.set_xticks(xs, [drawing.brief(str(value)) for value in values])
+        upper.set_ylabel(scale.label)
+        lower.set_ylabel("gain (points)" if scale.percent else "gain (up: better)")
+        lower.set_xlabel(curve["key"])
+        drawing.legend(figure, {arm: look[arm] for arm in arms})
+        said = [
+            f"at {point['value']} "
+            + ", ".join(f"{arm} {scale.spread(point['arms'][arm])}" for arm in arms if arm in point["arms"])
+            + f", gain {scale.number(point['gain']['difference'], '+')}"
+            for point in points
+        ]
+        caption = "Above: mean and standard deviation over seeds. Below: distilled minus alone, positive is better, "
+        caption += "with 95 % intervals: thick over seeds, dashed over test units. No verdict is drawn at a point."
+        alt = f"{scale.label} and gain over {curve['key']}: {'; '.join(said)}."
+        return drawing.finish(figure, name, alt, caption)
+
+
+def _upright(axes: Axes, scale: Scale, estimate: Mapping[str, Any] | None, x: float, **line: Any) -> None:
+    """An interval at `x`; nothing where there is none, or where it has an end nowhere."""
+    if estimate is not None and estimate["standard_error"] is not None:
+        ends = [estimate["interval"][end] for end in ("low", "high")]
+        if None not in ends:
+            ys = [scale.value(end) for end in ends]
+            axes.plot([x, x], ys, **line)
+            axes.update_datalim([(x, y) for y in ys])  # a line that is set aside does not count towards the limits
 
 
 def _main(result: Result) -> dict[str, Any]:

@@ -61,10 +61,14 @@ class Bars:
     ) -> None:
         self._progress.stop()
 
-    def begin(self, jobs: int, done: int) -> None:
-        """A run of `jobs` arms x seeds starts, `done` of which are finished."""
+    def begin(self, jobs: int, done: int, what: str = "") -> None:
+        """A run of `jobs` arms x seeds starts, `done` of which are finished; `what` names a point of a curve."""
         self._jobs, self._done = jobs, done
-        self._overall = self._progress.add_task("arms x seeds", total=jobs, completed=done, note="")
+        if self._overall is not None:
+            self._progress.remove_task(self._overall)
+        self._overall = self._progress.add_task(what or "arms x seeds", total=jobs, completed=done, note="")
+        if what and not self.live:
+            self.console.print(Text(what), soft_wrap=True)
 
     def started(self, arm: str, seed: int) -> None:
         """A job starts."""

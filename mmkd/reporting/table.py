@@ -75,6 +75,8 @@ def rich_table(result: Result, width: int = WIDTH) -> Group:
             line.append(f"{word}: ", style=_STYLES.get(word, "bold"))
         line.append(sentence)
         body.append(Padding(line, (0, 0, 0, 2)))
+    for curve in facts.traced(result):
+        body += [Text(), _heading(f"Gain over {curve['key']} (descriptive, no verdicts)"), _curve(result, curve)]
     body += [Text(), _pairs(facts.key_facts(result))]
     if result["warnings"]:
         body += [Text(), _heading("Warnings", "bold yellow")]
@@ -91,6 +93,19 @@ def _table(columns: list[Column]) -> Table:
     for row in zip(*(column.cells for column in columns), strict=True):
         table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
     return table
+
+
+def _curve(result: Result, curve: Any) -> Padding:
+    """One line per value: the arms, and the gain with its interval over seeds."""
+    scale, lines = Scale.of(result), {}
+    for point in curve["points"]:
+        if point["status"] != "done":
+            lines[str(point["value"])] = f"none: {point['reason']}"
+            continue
+        arms = [f"{name} {scale.number(arm['mean'])}" for name, arm in point["arms"].items()]
+        gain = f"gain {scale.number(point['gain']['difference'], '+')} {scale.interval(point['gain']['seeds'])}"
+        lines[str(point["value"])] = ", ".join([*arms, gain])
+    return _pairs(lines, indent=2)
 
 
 def _columns(result: Result) -> list[Column]:

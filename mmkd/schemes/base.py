@@ -66,7 +66,8 @@ class Update(nn.Module):
     Subclass it for losses that are neither a task's nor a method's, such as a generator's.
 
     Arguments:
-        trains: names of the models whose parameters this update changes; `call(batch)` runs the first one.
+        trains: names of the models whose parameters this update changes; `call(batch)` runs the first one. None: it
+            changes what it holds itself alone, such as a discriminator, and `call(batch)` runs the first of the step.
         task: supervised task; None for no supervised loss.
         task_weight: its weight; at 0 the task is not evaluated.
         methods: methods by name.
@@ -109,7 +110,8 @@ class Update(nn.Module):
         if self.methods:
             said = {name: source.signals(batch, student, call).detach() for name, source in self.sources.items()}
             for name, method in self.methods.items():
-                for part, value in method(student, said, batch).items():
+                extra = (call,) if method.asks else ()
+                for part, value in method(student, said, batch, *extra).items():
                     losses[f"{name}/{part}"] = value
                     part_of_total = weighted(value_at(self.weights[name], step), value)
                     total = part_of_total if isinstance(total, float) else total + part_of_total

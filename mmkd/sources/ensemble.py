@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from mmkd.calibration import fit_temperature
 from mmkd.data.views import Batch, View
@@ -20,6 +22,9 @@ class Ensemble(Source):
 
     Arguments:
         mean: `probabilities` gives the logarithm of the mean softmax, `logits` the mean logits.
+        weights: `equal`, or `selected`: members are added one by one, each as often as it helps, whichever lowers the
+            mean's negative log-likelihood on validation rows most (Caruana et al. 2004, Ensemble Selection from
+            Libraries of Models, sections 2.1 and 2.2); a member's weight is how often it was taken.
         calibrate: scale each model's class logits by the temperature that fits the validation labels best (Guo et al.
             2017, arXiv 1706.04599, section 4.2), so that models which are surer than they should be, or less sure, do
             not distort the mean.
@@ -31,14 +36,16 @@ class Ensemble(Source):
         /,
         *,
         mean: Literal["probabilities", "logits"] = "probabilities",
+        weights: Literal["equal", "selected"] = "equal",
         calibrate: bool = False,
     ) -> None:
         super().__init__(knowledge)
         if len(knowledge.models) < 2:
             raise ConfigError("source 'ensemble' takes two models or more", "list them: models = [{ use = ... }, ...]")
         self.models = [freeze(model) for model in knowledge.models]
-        self.mean, self.calibrate = mean, calibrate
+        self.mean, self.weights, self.calibrate = mean, weights, calibrate
         self.temperatures = [1.0] * len(self.models)
+        self.shares = [1 / len(self.models)] * len(self.models)
         self.relational = any(model.binding.relational for model in self.models)
         self.keep(set())
 
@@ -54,24 +61,31 @@ class Ensemble(Source):
             )
 
     def fit(self, valid: View) -> None:
-        """Find the temperatures. Raises `ConfigError` without validation rows, or without one label per row."""
-        if not self.calibrate:
+        """Find temperatures and weights. Raises `ConfigError` without validation rows, or one label per row."""
+        if not self.calibrate and self.weights == "equal":
             return
         labels = [name for name, field in valid.fields.items() if field.target and field.classes and not field.shape]
         if len(labels) != 1 or not len(valid.rows):
-            raise ConfigError("source 'ensemble': calibrate needs validation rows with one class each")
+            raise ConfigError("source 'ensemble': calibrate and weights need validation rows with one class each")
+        said = []
         for number, model in enumerate(self.models):
             logits, truth = [], []
             with torch.no_grad():
                 for batch in valid.batches(len(valid.rows) if self.relational else valid.dataset.rows_at_once):
                     logits.append(model.eval()(batch).logits.double().cpu())
                     truth.append(batch[labels[0]].cpu())
-            self.temperatures[number] = fit_temperature(torch.cat(logits).numpy(), torch.cat(truth).numpy())
+            member, classes = torch.cat(logits), torch.cat(truth)
+            if self.calibrate:
+                self.temperatures[number] = fit_temperature(member.numpy(), classes.numpy())
+            said.append((member / self.temperatures[number]).softmax(1)[torch.arange(len(classes)), classes])
+        if self.weights == "selected":
+            self.shares = selected(torch.stack(said))
 
-    def _join(self, outputs: torch.Tensor) -> torch.Tensor:
+    def _join(self, outputs: Tensor) -> Tensor:
+        shares = outputs.new_tensor(self.shares).reshape(-1, *[1] * (outputs.dim() - 1))
         if self.mean == "logits":
-            return outputs.mean(0)
-        return outputs.log_softmax(2).logsumexp(0) - torch.log(torch.tensor(len(self.models)))
+            return (shares * outputs).sum(0)
+        return (outputs.log_softmax(2) + shares.log()).logsumexp(0)
 
     def measure(self, batch: Batch, call: Call | None = None) -> Specs:
         outputs = self.signals(batch, None, None).outputs
@@ -86,4 +100,24 @@ class Ensemble(Source):
             "ensemble": [weights_hash(model) for model in self.models],
             "mean": self.mean,
             "temperatures": list(self.temperatures),
+            "shares": list(self.shares),
         }
+
+
+ROUNDS = 20
+
+
+def selected(said: Float[Tensor, "M N"]) -> list[float]:
+    """Shares of the members whose mean probability of the right class has the lowest negative log-likelihood.
+
+    Arguments:
+        said: each member's probability of each row's class.
+    """
+    floor = torch.finfo(said.dtype).tiny
+    taken, total = torch.zeros(len(said)), torch.zeros_like(said[0])
+    for count in range(1, ROUNDS + 1):
+        losses = -((total + said) / count).clamp(min=floor).log().mean(1)
+        best = int(losses.argmin())
+        taken[best] += 1
+        total = total + said[best]
+    return (taken / ROUNDS).tolist()

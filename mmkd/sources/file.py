@@ -20,9 +20,10 @@ class File(Source):
 
     Arguments:
         path: the file; pickled arrays are refused.
+        partial: rows may be missing; all that is said of such a row is 0, and the output `known` `[R]` is 1 of others.
     """
 
-    def __init__(self, knowledge: Knowledge, /, *, path: str) -> None:
+    def __init__(self, knowledge: Knowledge, /, *, path: str, partial: bool = False) -> None:
         super().__init__(knowledge)
         try:
             with np.load(Path(path).expanduser(), allow_pickle=False) as archive:
@@ -44,10 +45,13 @@ class File(Source):
             raise DataError(
                 f"predictions '{path}': ids repeat or lie outside the data set's {len(knowledge.dataset)} rows"
             )
+        rows = len(knowledge.dataset)
+        if partial:
+            arrays = {"known": torch.ones(len(ids)), **arrays}
+            arrays = {n: v.new_zeros(rows, *v.shape[1:]).index_copy(0, ids, v) for n, v in arrays.items()}
+            ids = torch.arange(rows)
         specs = Specs({name: Spec(None, tuple(value.shape[1:])) for name, value in arrays.items()})
-        self.stored = Stored.of(
-            ids, {f"outputs/{name}": v.float() for name, v in arrays.items()}, specs, len(knowledge.dataset)
-        )
+        self.stored = Stored.of(ids, {f"outputs/{name}": v.float() for name, v in arrays.items()}, specs, rows)
 
     def signals(self, batch: Batch, student: Signals | None, call: Call | None) -> Signals:
         return self.stored.signals(batch, student, call)

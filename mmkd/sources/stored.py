@@ -18,7 +18,7 @@ from mmkd.signals import Signals
 from mmkd.sources.base import Call, Source
 from mmkd.sources.store import SignalStore
 
-_IN_MEMORY = 1 << 30
+_IN_MEMORY = 1 << 28  # bytes; more is read from the memory-mapped store, row by row
 _PROBED = 32
 _log = logging.getLogger(__name__)
 
@@ -143,6 +143,7 @@ def cached(source: Source, view: View, roles: set[str], root: Path, content: Map
         "rows": _hash(view.rows),
         "hidden": _hash(view.hidden),
         "rows_at_once": view.dataset.rows_at_once,
+        **{f"inputs/{name}": _hash(value) for name, value in sorted(view.inputs.items())},
     }
     key = SignalStore.key(parts)
     store = SignalStore.open(root, key, parts)
@@ -180,7 +181,7 @@ def _unflatten(table: Mapping[str, Tensor]) -> Signals:
     return Signals(**groups)
 
 
-def _hash(index: Tensor) -> str:
+def _hash(values: Tensor) -> str:
     import hashlib
 
-    return hashlib.sha256(index.cpu().numpy().tobytes()).hexdigest()
+    return hashlib.sha256(values.cpu().numpy().tobytes()).hexdigest()

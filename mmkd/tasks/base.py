@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 from mmkd.data.fields import Field, OutputSpec
 from mmkd.data.views import Batch
 from mmkd.errors import ConfigError
+from mmkd.pictures import Picture
 from mmkd.signals import Signals
 
 Records = Mapping[str, np.ndarray]
@@ -80,6 +81,25 @@ class Task:
     def constant(self, train: Records, test: Records) -> float | None:
         """Primary metric on `test` of the best constant predictor of `train`; None where there is none."""
         return None
+
+    def alike(self, outputs: Mapping[str, Tensor]) -> Tensor:
+        """Which samples a model decides alike, as whole numbers `[N]`: among them the control `shuffled-teacher`
+        permutes the teacher's signals. Override it where decisions are no argmax of `class_output`, e.g. for boxes.
+
+        Arguments:
+            outputs: what the model said, `[N, ...]` each.
+        """
+        raise NotImplementedError
+
+    def pictures(self, records: Mapping[str, Records], read: Callable[[np.ndarray], Batch]) -> Sequence[Picture]:
+        """Pictures of a few samples for the report: input, truth, and what each arm says. None by default.
+
+        Arguments:
+            records: by arm, of one seed: sources and students without the controls; `index` holds row ids, in equal
+                order in every arm.
+            read: gives the rows of some ids with all fields, targets included.
+        """
+        return ()
 
     def describe(self) -> dict[str, Any]:
         """What the manifest of an exported student says of inference: class names, windows, decoding."""

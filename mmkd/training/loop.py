@@ -100,7 +100,7 @@ class Trainer:
         self.fitted = Fitted()
         self.best: dict[str, Tensor] = {}
         self.device = next((p.device for m in models.values() for p in m.parameters()), torch.device("cpu"))
-        self.steps = [Step(models, stage.updates) for stage in self.stages]
+        self.steps = [Step(models, stage.updates).to(self.device) for stage in self.stages]  # adapters too
         self.ends = _ends(self.stages, settings.steps)
         self.scaler = torch.amp.GradScaler("cuda", enabled=self._precision() is torch.float16)
         self._skipped = 0
@@ -273,7 +273,8 @@ class Trainer:
                 assert isinstance(method, Method)
                 if self._prepared != number:
                     self.view.extra |= method.prepare(self.view, update.sources)
-                self.view.extra |= method.refresh(epoch, self.view, update.sources, self.models[update.trains[0]])
+                learner = self.models[(*update.trains, *self.models)[0]]
+                self.view.extra |= method.refresh(epoch, self.view, update.sources, learner)
         self._prepared = number
 
     def _validate(self, step: int, *, selects: bool) -> None:

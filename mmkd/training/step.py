@@ -47,7 +47,8 @@ class Step(nn.Module):
         super().__init__()
         self.models = nn.ModuleDict(models)
         self.updates = nn.ModuleDict(updates)
-        self._learners = {name: update.trains[0] for name, update in updates.items()}
+        first = next(iter(models))
+        self._learners = {name: (*update.trains, first)[0] for name, update in updates.items()}
 
     def forward(self, batch: Batch, update: str | None = None, step: int = 0) -> dict[str, Tensor]:
         """Named losses of one update (default: the first); `["loss"]` is the one to differentiate."""

@@ -41,7 +41,7 @@ class Watcher:
         self.here = ""
         self.steps: list[int] = []
 
-    def begin(self, jobs: int, done: int) -> None: ...
+    def begin(self, jobs: int, done: int, what: str = "") -> None: ...
 
     def started(self, arm: str, seed: int) -> None:
         self.here = arm

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mmkd.data.root import data_root, find
+from mmkd.data.root import data_root, find, generated_root
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +36,16 @@ def test_mmkd_data(monkeypatch, tmp_path):
     assert data_root() == Path.cwd() / "data"
     monkeypatch.setenv("MMKD_DATA", "")
     assert data_root() == tmp_path / "cache" / "mmkd" / "data"
+
+
+def test_generated(monkeypatch, tmp_path):
+    """What is generated goes to the cache, wherever data sets are read from."""
+    monkeypatch.setenv("MMKD_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert generated_root() == tmp_path / "cache" / "mmkd" / "generated"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert generated_root() == tmp_path / ".cache" / "mmkd" / "generated"
 
 
 def test_find(monkeypatch, tmp_path):

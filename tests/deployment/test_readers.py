@@ -201,7 +201,7 @@ class TestChoice:
 
     @pytest.mark.parametrize("name", ["rows.xyz", "rows"])
     def test_unknown_extension(self, file, name):
-        with pytest.raises(ConfigError, match=r"no reader.*\.csv, \.json"):
+        with pytest.raises(ConfigError, match=r"no reader.*\.csv, .*\.json"):
             read(file(name, "1,2"), ONE)
 
     def test_named_reader(self, file):

@@ -9,7 +9,7 @@ from mmkd.calibration import expected_calibration_error, probabilities
 from mmkd.data import Dataset, Field, View
 from mmkd.errors import ConfigError
 from mmkd.sources.base import Knowledge
-from mmkd.sources.ensemble import Ensemble
+from mmkd.sources.ensemble import Ensemble, selected
 
 
 class Scaled(torch.nn.Module):
@@ -67,6 +67,27 @@ def test_calibrated(data):
     assert errors[0] < 0.03 < errors[1]
 
 
+def test_selected():
+    """The shares found greedily are close to the best mixture, and a member that hurts is left out."""
+    random = torch.Generator().manual_seed(0)
+    good, other = (torch.rand(400, generator=random).clamp(min=0.05) for _ in range(2))
+    shares = selected(torch.stack([good, other, torch.full((400,), 0.001)]))
+    assert sum(shares) == pytest.approx(1)
+    assert shares[2] == 0
+
+    def loss(share):
+        return -(share * good + (1 - share) * other).log().mean()
+
+    assert loss(shares[0]) <= min(loss(share) for share in np.linspace(0, 1, 41)) + 1e-3
+
+
+def test_selected_weights(data):
+    source = ensemble(data, 1.0, -1.0, weights="selected")
+    source.fit(view(data, (0, 1000)))
+    assert source.shares == [1.0, 0.0]  # the second one is always wrong
+    torch.testing.assert_close(said(source, data), data.samples["x"].log_softmax(1))
+
+
 def test_not_asked_for(data):
     source = ensemble(data, 0.2, 5.0)
     source.fit(view(data, (0, 1000)))
@@ -74,7 +95,7 @@ def test_not_asked_for(data):
 
 
 def test_nothing_to_fit_on(data):
-    with pytest.raises(ConfigError, match="calibrate needs validation rows"):
+    with pytest.raises(ConfigError, match="calibrate and weights need validation rows"):
         ensemble(data, 0.2, 5.0, calibrate=True).fit(view(data, (0, 0)))
     with pytest.raises(ConfigError, match="takes two models or more"):
         ensemble(data, 1.0)
