@@ -1,7 +1,8 @@
 """GNN-to-MLP on the CPF splits of four graphs (seeds 0 to 9) beside the published tables.
 
     MMKD_DATA=... python -m benchmarks.graph --json graph.json
-    MMKD_DATA=... python -m benchmarks.graph --data cora citeseer --setting transductive
+    MMKD_DATA=... python -m benchmarks.graph --data cora citeseer --setting transductive --recipes gnn-to-mlp
+    MMKD_DATA=... python -m benchmarks.graph --data cora --setting transductive --proofs
 
 Accuracy in %, mean and population standard deviation over seeds, as the papers give them. Weights are chosen on
 validation accuracy, settings on no score: GLNN's are those of its authors for each graph, those of KRD, FF-G2M and HGMD
@@ -13,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.rows import Row, arguments, show
+from mmkd import recipes
 from mmkd.evaluation.run import run
 
 # GLNN's `train.conf.yaml`: learning rate, weight decay and dropout of the student.
@@ -23,19 +25,41 @@ STUDENT = {
     "a-computer": (0.001, 0.002, 0.3),
 }
 BATCHES = {"cora": 4, "citeseer": 4, "a-photo": 14, "a-computer": 26}  # full ones of 512 in an epoch
+# The arms of each recipe whose figures are wanted; a teacher, `alone` and GLNN stand in the first alone.
 ARMS = {
-    "teacher": "SAGE",
-    "alone": "MLP",
-    "distilled": "GLNN",
-    "krd": "KRD",
-    "ff-g2m": "FF-G2M",
-    "hgmd-weight": "HGMD-weight",
-    "hgmd-mixup": "HGMD-mixup",
+    "gnn-to-mlp": {
+        "teacher": "SAGE",
+        "alone": "MLP",
+        "distilled": "GLNN",
+        "krd": "KRD",
+        "ff-g2m": "FF-G2M",
+        "hgmd-weight": "HGMD-weight",
+        "hgmd-mixup": "HGMD-mixup",
+        "pgkd": "PGKD",
+        "infgrand-losses": "InfGraND without edges",
+    },
+    "nosmog": {"distilled": "NOSMOG (needs edges)"},
+    "infgrand": {"distilled": "InfGraND (needs edges)"},
+    "adagmlp": {"distilled": "AdaGMLP"},
 }
-GLNN, G2MLP = "Zhang et al. 2022, arXiv 2110.08727", "arXiv 2610.10520"
+# NOSMOG's `tran.conf.yaml` and `ind.conf.yaml`: positions, radius and weight of the similarity; learning rate, weight
+# decay and dropout where they are not GLNN's.
+NOSMOG = {
+    ("transductive", "cora"): (64, 0.04, 0.1, {}),
+    ("transductive", "citeseer"): (16, 0.045, 0.1, {}),
+    ("transductive", "a-photo"): (64, 0.1, 1e-9, {"lr": 0.001, "weight_decay": 0.001, "dropout": 0.1}),
+    ("transductive", "a-computer"): (64, 0.07, 1e-9, {"lr": 0.003, "weight_decay": 0.005, "dropout": 0.1}),
+    ("production", "cora"): (64, 0.05, 0.1, {}),
+    ("production", "citeseer"): (64, 0.05, 0.3, {}),
+    ("production", "a-photo"): (32, 0.1, 1e-8, {"lr": 0.001, "weight_decay": 0.001, "dropout": 0.1}),
+    ("production", "a-computer"): (64, 0.06, 1e-9, {"lr": 0.003, "weight_decay": 0.005, "dropout": 0.1}),
+}
+CONTROLS = ["hard-teacher", "shuffled-teacher", "self-training"]
+GLNN, G2MLP, VQGRAPH = "Zhang et al. 2022, arXiv 2110.08727", "arXiv 2610.10520", "arXiv 2308.02117, table 1"
 # (setting, graph): {(arm, part): (mean, sd or None, source)}
 PUBLISHED: dict[tuple[str, str], dict[tuple[str, str], tuple[float, float | None, str]]] = {
     ("transductive", "cora"): {
+        ("nosmog", "test"): (83.04, 1.26, VQGRAPH),
         ("teacher", "test"): (80.52, 1.77, GLNN),
         ("alone", "test"): (59.22, 1.31, GLNN),
         ("distilled", "test"): (80.54, 1.35, GLNN),
@@ -43,6 +67,7 @@ PUBLISHED: dict[tuple[str, str], dict[tuple[str, str], tuple[float, float | None
         ("ff-g2m", "test"): (82.38, 1.41, G2MLP),
     },
     ("transductive", "citeseer"): {
+        ("nosmog", "test"): (73.78, 1.54, VQGRAPH),
         ("teacher", "test"): (70.33, 1.97, GLNN),
         ("alone", "test"): (59.61, 2.88, GLNN),
         ("distilled", "test"): (71.77, 2.01, GLNN),
@@ -50,6 +75,7 @@ PUBLISHED: dict[tuple[str, str], dict[tuple[str, str], tuple[float, float | None
         ("ff-g2m", "test"): (72.85, 1.59, G2MLP),
     },
     ("transductive", "a-photo"): {
+        ("nosmog", "test"): (93.36, 0.69, VQGRAPH),
         ("teacher", "test"): (90.90, 0.84, GLNN),
         ("alone", "test"): (78.77, 1.74, GLNN),
         ("distilled", "test"): (92.11, 1.08, GLNN),
@@ -57,6 +83,7 @@ PUBLISHED: dict[tuple[str, str], dict[tuple[str, str], tuple[float, float | None
         ("ff-g2m", "test"): (92.51, 0.56, G2MLP),
     },
     ("transductive", "a-computer"): {
+        ("nosmog", "test"): (84.04, 1.01, VQGRAPH),
         ("teacher", "test"): (82.97, 2.16, GLNN),
         ("alone", "test"): (67.80, 1.06, GLNN),
         ("distilled", "test"): (83.03, 1.87, GLNN),
@@ -108,41 +135,60 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--data", nargs="+", choices=STUDENT, default=list(STUDENT))
     parser.add_argument("--setting", nargs="+", choices=("transductive", "production"), default=None)
-    parser.add_argument("--controls", action="store_true", help="run the control arms too, and print the proof tables")
+    parser.add_argument("--recipes", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--proofs", action="store_true", help="print every method's proof table with controls instead")
     options = parser.parse_args()
     rows = []
     for setting in options.setting or ("transductive", "production"):
         for graph in options.data:
-            rows += measure(graph, setting, options.seeds, options.jobs, options.controls)
+            for recipe in options.recipes:
+                if options.proofs:
+                    rows += prove(recipe, graph, setting, options.seeds, options.jobs)
+                else:
+                    rows += measure(recipe, graph, setting, options.seeds, options.jobs)
     show(rows, options.json)
 
 
-def measure(graph: str, setting: str, seeds: int, jobs: int, controls: bool) -> list[Row]:
-    """The rows of one graph in one setting."""
+def settings(recipe: str, graph: str, setting: str) -> list[str]:
+    """The changes that make a recipe the published one for a graph."""
     rate, decay, dropout = STUDENT[graph]
-    steps = 200 * BATCHES[graph]  # 200 epochs, as the authors have them
+    own = {"lr": rate, "weight_decay": decay, "dropout": dropout}
     changes = [
         f"dataset.use=graph/{graph}",
         f"dataset.setting={setting}",
-        f"student.dropout={dropout}",
-        f"training.lr={rate}",
-        f"training.weight_decay={decay}",
-        f"training.steps={steps}",
-        f"training.evaluate_every={BATCHES[graph]}",
         "evaluation.budget=published",
         "evaluation.latency=false",
-    ] + ([] if controls else ["evaluation.controls=[]"])
-    directory = f"runs/benchmarks/graph-{graph}-{setting}" + ("-controls" if controls else "")
-    done = run("graph/gnn-to-mlp", changes, seeds=seeds, jobs=jobs, directory=directory)
-    if controls:
-        print(done.table())
+    ]
+    if recipe == "nosmog":
+        positions, radius, similarity, other = NOSMOG[setting, graph]
+        own |= other
+        changes += [
+            f"dataset.positions={positions}",
+            f"methods.0.radius={radius}",
+            f"methods.0.similarity={similarity}",
+        ]
+    if recipe in ("gnn-to-mlp", "nosmog"):  # 200 epochs, as the authors have them
+        changes += [f"training.steps={200 * BATCHES[graph]}", f"training.evaluate_every={BATCHES[graph]}"]
+        changes += [f"training.{key}={own[key]}" for key in ("lr", "weight_decay")]
+    return [*changes, f"student.dropout={own['dropout']}"]
+
+
+def measure(recipe: str, graph: str, setting: str, seeds: int, jobs: int) -> list[Row]:
+    """The rows of one recipe on one graph in one setting."""
+    changes = [*settings(recipe, graph, setting), "evaluation.controls=[]"]
+    if recipe != "gnn-to-mlp":
+        changes.append("arms={}")  # ablations
+    done = run(
+        f"graph/{recipe}", changes, seeds=seeds, jobs=jobs, directory=f"runs/benchmarks/{recipe}-{graph}-{setting}"
+    )
     rows = []
-    for arm, name in ARMS.items():
+    for arm, name in ARMS[recipe].items():
         found = done.result["arms"][arm]
         for part in ("test",) if setting == "transductive" else ("tran", "ind"):
             scores = found["per_seed"] if part == "test" else found["parts"][part]["per_seed"]
             values = 100 * np.array(scores)
-            mean, sd, source = PUBLISHED[setting, graph].get((arm, part), (None, None, ""))
+            published = PUBLISHED[setting, graph]
+            mean, sd, source = published.get((arm if recipe == "gnn-to-mlp" else recipe, part), (None, None, ""))
             reference = ""
             if mean is not None:
                 near = "" if sd is None else f", {'' if abs(values.mean() - mean) <= sd else 'NOT '}within 1 sd"
@@ -150,6 +196,30 @@ def measure(graph: str, setting: str, seeds: int, jobs: int, controls: bool) -> 
             where = "" if part == "test" else f", {part}"
             text = f"{values.mean():.2f}±{values.std():.2f}"
             rows.append(Row(f"{graph} {setting}, {name}{where}", text, "%", reference, source))
+    return rows
+
+
+def prove(recipe: str, graph: str, setting: str, seeds: int, jobs: int) -> list[Row]:
+    """Every method as the run's own, beside what is left of it when the teacher's knowledge is taken away."""
+    rows = []
+    loaded, _ = recipes.load(f"graph/{recipe}", settings(recipe, graph, setting))
+    table = loaded.model_dump(exclude_unset=True)
+    arms = table.pop("arms", {})
+    table["evaluation"]["controls"] = CONTROLS
+    for arm, name in ARMS[recipe].items():
+        if arm in ("teacher", "alone"):
+            continue
+        parts = {key: value for key, value in arms.get(arm, {}).items() if key in ("methods", "training", "student")}
+        directory = f"runs/benchmarks/proof-{recipe}-{arm}-{graph}-{setting}"
+        done = run({**table, **parts}, seeds=seeds, jobs=jobs, directory=directory)
+        print(f"{name}\n{done.table()}\n", flush=True)
+        for candidate in ("alone", "distilled", *CONTROLS):
+            found = done.result["arms"][candidate]
+            if found["status"] == "done":
+                values = 100 * np.array(found["per_seed"])
+                rows.append(
+                    Row(f"{graph} {setting}, {name}, {candidate}", f"{values.mean():.2f}±{values.std():.2f}", "%")
+                )
     return rows
 
 

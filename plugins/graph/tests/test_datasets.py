@@ -138,6 +138,8 @@ class TestDigits:
             "neighbours": 5,
             "labels_per_class": 5,
             "valid_per_class": 10,
+            "positions": 0,
+            "smoothing": 0,
         }
 
     @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from pydantic import NonNegativeInt
+
 from mmkd.data.download import RemoteFile, fetch
 from mmkd_graph.datasets.base import NodeData
 from mmkd_graph.files.npz import read_npz
@@ -21,6 +23,8 @@ class Amazon(NodeData):
 
     Arguments:
         setting: `transductive`, or `production` with a fifth of the test nodes held out.
+        positions: columns of `position`, where the node stands in the graph; 0 leaves it out.
+        smoothing: hops of `smoothed`, the mean of the features around; 0 leaves it out.
 
     Attributes:
         file: the archive's name.
@@ -30,9 +34,12 @@ class Amazon(NodeData):
     file: ClassVar[str]
     sha256: ClassVar[str]
 
-    def __init__(self, *, setting: Setting = "transductive") -> None:
+    def __init__(
+        self, *, setting: Setting = "transductive", positions: NonNegativeInt = 0, smoothing: NonNegativeInt = 0
+    ) -> None:
         (place,) = fetch(self.files(), self.name)
-        super().__init__(standardise(read_npz(place)), setting=setting, legal=(0.0, 1.0))
+        graph = standardise(read_npz(place))
+        super().__init__(graph, setting=setting, positions=positions, smoothing=smoothing, legal=(0.0, 1.0))
 
     def parts(self, seed: int) -> tuple[Rows, Rows, Rows]:
         return cpf(self.samples["label"].numpy(), seed)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from mmkd.data import Dataset, Field, Split
 from mmkd_graph.graph import Graph
 from mmkd_graph.splits import Rows, Setting, in_setting
+from mmkd_graph.structure import position_features, smoothed_features
 
 
 class NodeData(Dataset):
@@ -17,28 +19,48 @@ class NodeData(Dataset):
     Fields: `x` `[N, F]`, one row per node; `edge_index` `[2, E]`, (source, target) of every edge in both directions, no
     self loops; `label`. A node whose class nobody knows (label -1) is seen through its edges and is in no part.
 
+    On request two more that a model without `edge_index` can read, and that need a new node's edges nevertheless:
+    `position` `[N, positions]`, where it stands in the graph, and `smoothed` `[N, F]`, the mean of its own features and
+    those some hops around (`mmkd_graph.structure`). In the production setting each split makes them of what it shows.
+
     Subclasses give `parts`, and `files` where they are read from disk.
 
     Arguments:
         graph: undirected and without self loops.
         setting: `transductive` or `production`, see `mmkd_graph.splits.in_setting`.
+        positions: columns of `position`; 0 leaves it out.
+        smoothing: hops of `smoothed`; 0 leaves it out.
         legal: smallest and largest legal feature value, where known.
     """
 
-    def __init__(self, graph: Graph, *, setting: Setting, legal: tuple[float, float] | None = None) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        setting: Setting,
+        positions: int = 0,
+        smoothing: int = 0,
+        legal: tuple[float, float] | None = None,
+    ) -> None:
         fields = {
             "x": Field((graph.features.shape[1],), layout="vector", range=legal),
             "edge_index": Field((2, None), "int64", "edges", kind="relation"),
             "label": Field((), "int64", target=True, classes=graph.classes),
         }
-        super().__init__(
-            fields,
-            {"x": torch.from_numpy(graph.features), "label": torch.from_numpy(graph.labels)},
-            relations={"edge_index": graph.edge_index()},
-            unit="node",
-            single_graph=True,
-        )
-        self.setting = setting
+        samples = {"x": torch.from_numpy(graph.features), "label": torch.from_numpy(graph.labels)}
+        self.setting, self.positions, self.smoothing = setting, positions, smoothing
+        made = self._made(samples["x"], edges := graph.edge_index(), torch.empty(0, dtype=torch.long))
+        fields |= {name: Field(tuple(value.shape[1:]), layout="vector") for name, value in made.items()}
+        super().__init__(fields, samples | made, relations={"edge_index": edges}, unit="node", single_graph=True)
+
+    def _made(self, x: Tensor, edges: Tensor, hidden: Tensor) -> dict[str, Tensor]:
+        """The fields that are made of edges, where some nodes are hidden."""
+        made = {}
+        if self.positions:
+            made["position"] = position_features(edges, len(x), self.positions, hidden).to(x.device)
+        if self.smoothing:
+            made["smoothed"] = smoothed_features(x, edges, self.smoothing, hidden)
+        return made
 
     def parts(self, seed: int) -> tuple[Rows, Rows, Rows]:
         """Ids to train, select and test on."""
@@ -46,4 +68,6 @@ class NodeData(Dataset):
 
     def split(self, seed: int) -> Split:
         split = in_setting(self.setting, *self.parts(seed), len(self), seed)
-        return replace(split, unlabelled=split.unlabelled[self.samples["label"].cpu()[split.unlabelled] >= 0])
+        known = self.samples["label"].cpu()[split.unlabelled] >= 0
+        made = self._made(self.samples["x"], self.relations["edge_index"], split.hidden) if len(split.hidden) else {}
+        return replace(split, unlabelled=split.unlabelled[known], inputs=made)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
+from pydantic import NonNegativeInt
+
 from mmkd.data.download import RemoteFile, fetch
 from mmkd_graph.datasets.base import NodeData
 from mmkd_graph.files.npz import read_npz
@@ -27,6 +29,8 @@ class Citations(NodeData):
             all others are for testing, as in CPF and GLNN. `planetoid`: all nodes with the one public split (20 per
             class, 500, 1,000), whatever the seed.
         setting: `transductive`, or `production` with a fifth of the test nodes held out.
+        positions: columns of `position`, where the node stands in the graph; 0 leaves it out.
+        smoothing: hops of `smoothed`, the mean of the features around; 0 leaves it out.
 
     Attributes:
         stem: name of the files.
@@ -38,7 +42,14 @@ class Citations(NodeData):
     classes: ClassVar[tuple[str, ...]]
     sha256: ClassVar[Mapping[str, str]]
 
-    def __init__(self, *, split: Procedure = "cpf", setting: Setting = "transductive") -> None:
+    def __init__(
+        self,
+        *,
+        split: Procedure = "cpf",
+        setting: Setting = "transductive",
+        positions: NonNegativeInt = 0,
+        smoothing: NonNegativeInt = 0,
+    ) -> None:
         places = fetch(self.files(split=split), self.name)
         self._public: tuple[Rows, Rows, Rows] | None = None
         if split == "cpf":
@@ -46,7 +57,7 @@ class Citations(NodeData):
         else:
             read, self._public = read_planetoid(dict(zip(PARTS, places, strict=True)))
             graph = simple(Graph(read.features, read.adjacency, read.labels, self.classes))
-        super().__init__(graph, setting=setting, legal=(0.0, 1.0))
+        super().__init__(graph, setting=setting, positions=positions, smoothing=smoothing, legal=(0.0, 1.0))
 
     def parts(self, seed: int) -> tuple[Rows, Rows, Rows]:
         return self._public or cpf(self.samples["label"].numpy(), seed)

@@ -25,6 +25,8 @@ class DigitsKNN(NodeData):
         neighbours: nearest neighbours that each node chooses; an edge needs one of its two ends to choose the other.
         labels_per_class: labelled training nodes.
         valid_per_class: nodes for selection; all others are for testing.
+        positions: columns of `position`, where the node stands in the graph; 0 leaves it out.
+        smoothing: hops of `smoothed`, the mean of the features around; 0 leaves it out.
     """
 
     name = "graph/digits-knn"
@@ -37,6 +39,8 @@ class DigitsKNN(NodeData):
         neighbours: PositiveInt = 5,
         labels_per_class: PositiveInt = 5,
         valid_per_class: NonNegativeInt = 10,
+        positions: NonNegativeInt = 0,
+        smoothing: NonNegativeInt = 0,
     ) -> None:
         digits = load_digits()
         pixels = digits.data.astype(np.int64)
@@ -48,7 +52,7 @@ class DigitsKNN(NodeData):
             digits.target.astype(np.int64),
             tuple(map(str, digits.target_names)),
         )
-        super().__init__(graph, setting=setting, legal=(0.0, 1.0))
+        super().__init__(graph, setting=setting, positions=positions, smoothing=smoothing, legal=(0.0, 1.0))
         self.labels_per_class, self.valid_per_class = labels_per_class, valid_per_class
 
     def parts(self, seed: int) -> tuple[Rows, Rows, Rows]:

@@ -21,6 +21,8 @@ class Npz(NodeData):
         setting: `transductive`, or `production` with a fifth of the test nodes held out.
         labels_per_class: labelled training nodes.
         valid_per_class: nodes for selection; all others are for testing.
+        positions: columns of `position`, where the node stands in the graph; 0 leaves it out.
+        smoothing: hops of `smoothed`, the mean of the features around; 0 leaves it out.
     """
 
     name = "graph/npz"
@@ -32,10 +34,12 @@ class Npz(NodeData):
         setting: Setting = "transductive",
         labels_per_class: PositiveInt = 20,
         valid_per_class: NonNegativeInt = 30,
+        positions: NonNegativeInt = 0,
+        smoothing: NonNegativeInt = 0,
     ) -> None:
         place = Path(path).expanduser()
         place = place if place.exists() else find(path) or place
-        super().__init__(standardise(read_npz(place)), setting=setting)
+        super().__init__(standardise(read_npz(place)), setting=setting, positions=positions, smoothing=smoothing)
         self.labels_per_class, self.valid_per_class = labels_per_class, valid_per_class
 
     def parts(self, seed: int) -> tuple[Rows, Rows, Rows]:

@@ -17,7 +17,8 @@ from mmkd_graph.methods.edges import edges_in
 
 
 class LSP(Method):
-    """Local structure preservation, from one graph network to another, or to an MLP.
+    """Local structure preservation. The paper's students are graph networks, which need edges at inference; with an MLP
+    it is graph-free.
 
     The neighbours of node i get the distribution `softmax over j of exp(-|z(i) - z(j)|^2 / (2 s^2))` of the features z;
     the loss is the mean over nodes that have neighbours of `KL(student's || teacher's)`. Sizes are free. Edges within
