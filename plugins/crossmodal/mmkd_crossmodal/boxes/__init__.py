@@ -1,0 +1,1 @@
+"""3D boxes: geometry, average precision, centre maps."""

@@ -1,0 +1,1 @@
+"""Scenes of sounds, generated: what is heard, where, and how somebody would describe it."""
