@@ -186,7 +186,7 @@ class Boxes(Task):
             made.append(
                 Picture(
                     f"boxes-{number}",
-                    f"Row {row} of the test frames, first seed: boxes from a score of {SHOWN} on, {counts}.",
+                    f"Row {row}, first seed: boxes from a score of {SHOWN} on, {counts}.",
                     f"Row {row}: one picture per arm with 3D boxes drawn on it, the truth in white, beside a view from "
                     f"above with the scan. Boxes: {counts}.",
                     drawn(shown[number - 1].cpu().numpy(), depth, camera, said),
