@@ -51,7 +51,7 @@ class Bundle:
             f"gives    {', '.join(self.manifest['outputs'])}",
             f"size     {size / 1000:.1f} kB",
             f"checked  onnxruntime against the original on {checked['rows'][-1]} rows: largest difference"
-            f" {self.max_abs_difference:.2g} (tolerance {checked['tolerance']:.2g})",
+            f" {self.max_abs_difference:.2g} (allowed {checked['tolerance']:.2g}, of the value where above 1)",
         ]
         return "\n".join([*lines, *(f"note     {note}" for note in self.manifest["warnings"])])
 
