@@ -14,6 +14,7 @@ pytestmark = pytest.mark.xdist_group("conformance")  # in one process: stages ar
 def _no_data(tmp_path, monkeypatch):
     """On embedded and generated data alone, so that the outcome does not depend on what a machine has."""
     monkeypatch.setenv("MMKD_DATA", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 test_quick = parametrize_with_checks("mmkd", *PLUGINS, slow=False)
