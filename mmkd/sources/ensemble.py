@@ -16,6 +16,8 @@ from mmkd.signals import Signals
 from mmkd.sources.base import Call, Knowledge, Source
 from mmkd.sources.live import freeze, weights_hash
 
+ROUNDS = 20  # of adding a member
+
 
 class Ensemble(Source):
     """The mean of several models' outputs; it has no features, since theirs live in different spaces.
@@ -102,9 +104,6 @@ class Ensemble(Source):
             "temperatures": list(self.temperatures),
             "shares": list(self.shares),
         }
-
-
-ROUNDS = 20
 
 
 def selected(said: Float[Tensor, "M N"]) -> list[float]:
