@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmkd.data.views import Batch
+from mmkd.distributed import gather_rows
 from mmkd.errors import ConfigError, LayoutError
 from mmkd.layouts import Specs
 from mmkd.losses import soft_targets
@@ -52,6 +53,7 @@ class NOSMOG(Method):
         "Tian et al. 2023, Learning MLPs on Graphs: A Unified View of Effectiveness, Robustness, and Efficiency, ICLR,"
         " arXiv 2208.10010, section 4"
     )
+    at_inference = "`position`, made of a node's edges, where the student reads it"
     asks: ClassVar[bool] = True
 
     def __init__(
@@ -96,8 +98,9 @@ class NOSMOG(Method):
         taught = teacher.outputs[self.output]
         losses = {"kl": soft_targets(student.outputs[self.output], taught, temperature=1.0)}
         if self.projection is not None:
-            mine = self.projection(student.features[self.role])
-            losses["similarity"] = self.similarity * gram_difference(mine, teacher.features[self.teacher_role])
+            mine = gather_rows(self.projection(student.features[self.role]))
+            theirs = gather_rows(teacher.features[self.teacher_role])
+            losses["similarity"] = self.similarity * gram_difference(mine, theirs)
         if self.adversarial:
             assert call is not None
 

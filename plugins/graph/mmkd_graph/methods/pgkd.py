@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmkd.data.views import Batch
+from mmkd.distributed import gather_rows
 from mmkd.errors import ConfigError
 from mmkd.layouts import Specs
 from mmkd.losses import soft_targets
@@ -77,15 +78,16 @@ class PGKD(Method):
         teacher = sources[self.source]
         taught = teacher.outputs[self.output]
         losses = {"kl": soft_targets(student.outputs[self.output], taught, temperature=1.0)}
-        _, classes = taught.argmax(1).unique(return_inverse=True)
-        features = student.features[self.role].flatten(1).float()
+        # A prototype is of the whole batch, however many processes it is spread over.
+        _, classes = gather_rows(taught.argmax(1)).unique(return_inverse=True)
+        features = gather_rows(student.features[self.role].flatten(1).float())
         mine = prototypes(features, classes)
         if self.intra:
             alike = F.normalize(features, dim=1) @ F.normalize(mine, dim=1).T
             losses["intra"] = self.intra * F.cross_entropy(alike / self.temperature, classes)
         if self.inter:
-            theirs = prototypes(teacher.features[self.teacher_role].detach().flatten(1).float(), classes)
-            losses["inter"] = self.inter * arrangement(mine, theirs)
+            theirs = gather_rows(teacher.features[self.teacher_role].detach().flatten(1).float())
+            losses["inter"] = self.inter * arrangement(mine, prototypes(theirs, classes))
         return losses
 
 
