@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,16 +12,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from mmkd import distributed
 from mmkd.binding import Bound
 from mmkd.components import plain
 from mmkd.data.views import View
-from mmkd.errors import BindingError, ConfigError, LayoutError, MmkdError, TrainingError
+from mmkd.errors import BindingError, ConfigError, LayoutError, TrainingError
 from mmkd.estimators import Estimator
 from mmkd.evaluation import cost
 from mmkd.evaluation.arms import Plan
+from mmkd.evaluation.controls import Control, NotApplicableError
 from mmkd.evaluation.experiment import Experiment, as_index
 from mmkd.evaluation.saved import load_records, load_weights, save_records, save_weights
 from mmkd.evaluation.scores import collect, eval_batches, is_relational, predictor, score
@@ -31,17 +30,12 @@ from mmkd.recipes import Recipe, SourceTable
 from mmkd.schemes.base import Parts, Scheme, Stage, Update
 from mmkd.schemes.offline import Offline
 from mmkd.sources.base import Knowledge, Source
-from mmkd.sources.controls import Hardened, Permuted, class_means, partners
 from mmkd.sources.live import Live
-from mmkd.sources.stored import tabulate, varies
+from mmkd.sources.stored import tabulate
 from mmkd.tasks.base import Records, Task
 from mmkd.training.loop import Fitted, Progress, Trainer
-from mmkd.training.randomness import generator, key
+from mmkd.training.randomness import key
 from mmkd.training.settings import Training
-
-
-class NotApplicableError(MmkdError):
-    """A control that cannot be run on this recipe; the report says why."""
 
 
 class Job:
@@ -69,6 +63,7 @@ class Job:
         self.experiment, self.plan, self.seed, self.root = experiment, plan, seed, root
         self.sealed, self.progress = sealed, progress
         self.recipe: Recipe = experiment.recipe.with_arm(plan.further) if plan.further else experiment.recipe
+        self.control = Control(experiment, self.recipe, plan, seed)
         self.directory = root / str(seed) / plan.name
         self.notes: list[str] = []
 
@@ -240,7 +235,7 @@ class Job:
         seed = self.recipe.seed("student", self.seed)
         models = self.experiment.learners(student, scheme, seed)
         sources = self._sources(models)
-        update = self.experiment.updater(self.recipe, models, view, seed, task, self._transform)
+        update = self.experiment.updater(self.recipe, models, view, seed, task, self.control.apply)
         return models, scheme.stages(Parts(models, sources, update))
 
     def _sources(self, students: Mapping[str, Bound]) -> dict[str, Source]:
@@ -252,7 +247,7 @@ class Job:
                 continue
             directory = self.root / str(self.seed) / name
             if self.plan.control == "restricted":
-                table, directory = self._restricted(name, table), self.directory / name
+                table, directory = self.control.restrict(name, table), self.directory / name
             models, _ = self._train_models(name, table, directory)
             sources[name] = self.experiment.source(name, table, models, students, self.seed)
         return sources
@@ -263,80 +258,6 @@ class Job:
             raise NotApplicableError("the student is an estimator")
         load_weights(alone, self.root / str(self.seed) / "alone" / "weights.safetensors")
         return Live(Knowledge(self.experiment.dataset, [alone]))
-
-    def _restricted(self, name: str, table: SourceTable) -> SourceTable:
-        """The source with its model bound to the student's fields and to constants, which no sensor gives: a parameter
-        keeps those that it reads of them, else reads what the student's parameter of that name does; one that may be
-        left out is left out where nothing remains for it."""
-        if len(table.all_models) != 1:
-            raise NotApplicableError(f"source '{name}' is not one model")
-        model = table.all_models[0]
-        student = self.recipe.student
-        own = self.experiment.binding(student.factory("models", "student"), student, "student")
-        factory = model.factory("models", name)
-        full = self.experiment.binding(factory, model, name)
-        constants = [f for f in full.fields if self.experiment.dataset.fields[f].kind == "constant"]
-        reads = [*own.fields, *constants]
-        if set(full.fields) <= set(reads):
-            raise NotApplicableError(f"source '{name}' reads no field that the student lacks")
-        if len(full.inputs) == 1:
-            inputs = {next(iter(full.inputs)): list(own.fields)}
-        else:
-            inputs = {
-                parameter: [f for f in fields if f in reads] or list(own.inputs.get(parameter, ()))
-                for parameter, fields in full.inputs.items()
-            }
-        optional = _optional(factory.component)
-        inputs = {parameter: fields for parameter, fields in inputs.items() if fields or parameter not in optional}
-        if lacking := [parameter for parameter, fields in inputs.items() if not fields]:
-            raise NotApplicableError(
-                f"source '{name}' cannot run without {', '.join(lacking)}, which the student does not read"
-            )
-        return table.model_copy(update={"model": model.model_copy(update={"inputs": inputs}), "models": []})
-
-    def _transform(self, name: str, source: Source, view: View, roles: set[str]) -> Source:
-        """Cache the source, and take away what the control takes away."""
-        if not source.per_row:
-            if self.plan.control:
-                raise NotApplicableError(f"source '{name}' is not a function of the sample alone")
-            return source
-        base = self.experiment.cached_source(source, view, roles, self.recipe.sources.get(name))
-        if self.plan.control not in ("hard", "shuffled", "permuted"):
-            return base
-        if self.plan.control != "hard" and varies(base, view, roles):
-            raise NotApplicableError(f"what source '{name}' says differs in size from row to row")
-        if self.plan.control == "permuted":
-            return self._permuted(base, view, None)
-        task = self.experiment.task()
-        if self.plan.control == "shuffled" and type(task).alike is not Task.alike:
-            kept = tabulate(base, view, roles)
-            outputs = {name.removeprefix("outputs/"): value for name, value in kept.items() if "outputs/" in name}
-            return self._permuted(base, view, task.alike(outputs))
-        output = task.class_output
-        said = base.measure(view.batch(view.rows[:2])).outputs
-        if output is None or output not in said:
-            raise NotApplicableError(f"source '{name}' gives no class logits")
-        dense = len(said[output].shape) > 1
-        if self.plan.control == "hard" and not roles:
-            return Hardened(base, output, {})
-        if dense:
-            raise NotApplicableError(
-                "features of dense predictions have no class mean"
-                if self.plan.control == "hard"
-                else "a sample of a dense prediction has no single argmax"
-            )
-        table = tabulate(base, view, roles)
-        winner = table[f"outputs/{output}"].argmax(1)
-        if self.plan.control == "shuffled":
-            return self._permuted(base, view, winner)
-        features = {role: table[f"features/{role}"] for role in roles}
-        means = class_means(features, winner, said[output].shape[0])
-        return Hardened(base, output, {role: mean.to(self.experiment.device) for role, mean in means.items()})
-
-    def _permuted(self, source: Source, view: View, groups: Tensor | None) -> Source:
-        """The source about other rows: one fixed permutation per seed, within groups where given."""
-        partner = partners(view.rows, generator(self.seed, "control", 0), len(view.dataset), groups)
-        return Permuted(source, partner.to(view.rows.device))
 
     # common -------------------------------------------------------------------------------------------------------
 
@@ -394,7 +315,7 @@ class Job:
                     )
             sources = self._sources({})
             for name, source in sources.items():
-                said = tabulate(self._transform(name, source, view, set()), view, set())
+                said = tabulate(self.control.apply(name, source, view, set()), view, set())
                 signals[name] = {key_.removeprefix("outputs/"): value.numpy() for key_, value in said.items()}
         clock = time.monotonic()
         student.fit(
@@ -490,9 +411,3 @@ class Job:
 def _needs_student(table: SourceTable) -> bool:
     component: Any = table.factory("sources", "sources").component
     return not getattr(component, "per_row", True)
-
-
-def _optional(component: Any) -> set[str]:
-    """Parameters of a model's `forward` that may be left out."""
-    parameters = inspect.signature(component.forward).parameters.values() if hasattr(component, "forward") else ()
-    return {p.name for p in parameters if p.default is not p.empty}

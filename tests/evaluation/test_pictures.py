@@ -87,16 +87,16 @@ def test_no_pictures_by_default(moons):
 
 
 def test_shuffling_stays_among_what_the_task_calls_alike(moons, monkeypatch):
-    from mmkd.evaluation import job
+    from mmkd.evaluation import controls
 
     groups = []
-    partners = job.partners
+    partners = controls.partners
 
     def noted(rows, generator, size, given=None):
         groups.append((rows, given))
         return partners(rows, generator, size, given)
 
-    monkeypatch.setattr(job, "partners", noted)
+    monkeypatch.setattr(controls, "partners", noted)
     drawn(moons, monkeypatch, "Drawing", seeds=1, evaluation={"controls": ["shuffled-teacher"], "latency": False})
     ((rows, given),) = groups
     assert len(given) == len(rows)

@@ -149,7 +149,7 @@ def _teacher(experiment: Experiment, job: Job):
 def test_a_permuted_teacher_keeps_its_signals_but_not_their_owners(moons, control):
     experiment, job = _job(control)
     source, view = _teacher(experiment, job), experiment.training_view(0)
-    changed = job._transform("teacher", source, view, set())
+    changed = job.control.apply("teacher", source, view, set())
     assert isinstance(changed, Permuted)
     before, after = (tabulate(s, view, set())["outputs/logits"] for s in (source, changed))
     # Not bit by bit: a matrix product may round a row by its place among the others.
@@ -157,7 +157,7 @@ def test_a_permuted_teacher_keeps_its_signals_but_not_their_owners(moons, contro
     assert not torch.equal(before, after)
     same_class = torch.equal(before.argmax(1), after.argmax(1))
     assert same_class == (control == "shuffled-teacher")
-    assert torch.equal(changed.partner, job._transform("teacher", source, view, set()).partner)  # fixed per seed
+    assert torch.equal(changed.partner, job.control.apply("teacher", source, view, set()).partner)  # fixed per seed
     outside = torch.ones(len(changed.partner), dtype=torch.bool)
     outside[view.rows] = False
     assert torch.equal(changed.partner[outside], torch.arange(len(outside))[outside])
@@ -166,7 +166,7 @@ def test_a_permuted_teacher_keeps_its_signals_but_not_their_owners(moons, contro
 def test_a_hard_teacher_says_its_argmax_alone(moons):
     experiment, job = _job("hard-teacher")
     source, view = _teacher(experiment, job), experiment.training_view(0)
-    changed = job._transform("teacher", source, view, {"penultimate"})
+    changed = job.control.apply("teacher", source, view, {"penultimate"})
     assert isinstance(changed, Hardened)
     batch = view.batch(view.rows)
     before, after = source.signals(batch, None, None), changed.signals(batch, None, None)
