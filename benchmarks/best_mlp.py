@@ -8,6 +8,9 @@ on. Three students: from a SAGE teacher; from teachers chosen on validation; and
 difference to GLNN, with its authors' settings for each graph, is paired by seed; that to a published mean has the
 interval of our mean alone. `selected on test` keeps the weights that do best on test nodes, as some published code
 does: it says how much that habit inflates and is no result.
+
+The setting `inductive` judges the unseen fifth and selects on unseen validation nodes, as the recipe was designed;
+`production` judges the same fifth and selects on validation nodes that the student has seen.
 """
 
 from __future__ import annotations
@@ -41,10 +44,10 @@ PUBLISHED = {
     ("transductive", "citeseer"): 74.51,
     ("transductive", "a-computer"): 83.87,
     ("transductive", "a-photo"): 92.85,
-    ("production", "cora"): 75.90,
-    ("production", "citeseer"): 71.85,
-    ("production", "a-computer"): 82.67,
-    ("production", "a-photo"): 90.61,
+    ("unseen", "cora"): 75.90,
+    ("unseen", "citeseer"): 71.85,
+    ("unseen", "a-computer"): 82.67,
+    ("unseen", "a-photo"): 90.61,
 }
 
 
@@ -53,11 +56,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--data", nargs="+", choices=STUDENT, default=list(STUDENT))
-    parser.add_argument("--setting", nargs="+", choices=("transductive", "production"), default=None)
+    parser.add_argument("--setting", nargs="+", choices=("transductive", "inductive", "production"), default=None)
     parser.add_argument("--controls", action="store_true", help="run the control arms too, and print the proof tables")
     options = parser.parse_args()
     rows = []
-    for setting in options.setting or ("transductive", "production"):
+    for setting in options.setting or ("transductive", "inductive"):
         for graph in options.data:
             rows += measure(graph, setting, options.seeds, options.jobs, options.controls)
     show(rows, options.json)
@@ -80,16 +83,17 @@ def measure(graph: str, setting: str, seeds: int, jobs: int, controls: bool) -> 
     done = run("graph/best-mlp", changes, seeds=seeds, jobs=jobs, directory=directory)
     if controls:
         print(done.table())
-    part = "test" if setting == "transductive" else "ind"
-    name = f"{graph} {setting}" + ("" if part == "test" else ", unseen nodes")
+    part = "ind" if setting == "production" else "test"
+    name = f"{graph} {setting}" + ("" if setting == "transductive" else ", unseen nodes")
+    published = PUBLISHED["transductive" if setting == "transductive" else "unseen", graph]
     scores = {arm: per_seed(done, arm, part) for arm in ARMS}
     rows = [Row(f"{name}, {text}", spread(scores[arm]), "%") for arm, text in ARMS.items()]
     for arm in ("best-sage-teacher", "best", "best-committee"):
         rows.append(difference(f"{name}, {ARMS[arm]} - GLNN", scores[arm] - scores["glnn"]))
-        over = difference(f"{name}, {ARMS[arm]} - best published", scores[arm] - PUBLISHED[setting, graph])
-        met = "met" if scores[arm].mean() >= PUBLISHED[setting, graph] else "NOT met"
-        rows.append(replace(over, reference=f"{PUBLISHED[setting, graph]:.2f}: {met}", source=SOURCE))
-    if setting == "transductive":
+        over = difference(f"{name}, {ARMS[arm]} - best published", scores[arm] - published)
+        met = "met" if scores[arm].mean() >= published else "NOT met"
+        rows.append(replace(over, reference=f"{published:.2f}: {met}", source=SOURCE))
+    if part == "test":
         peeked = selected_on_test(done)
         rows.append(Row(f"{name}, one student, selected on validation", spread(per_seed(done, "distilled", part)), "%"))
         rows.append(Row(f"{name}, the same, selected on test", spread(peeked), "%"))

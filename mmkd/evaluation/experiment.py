@@ -93,12 +93,13 @@ class Experiment:
         return rows[label[rows.to(label.device)].to(rows.device) >= 0]
 
     def view(self, seed: int, part: str) -> View:
-        """`valid`, or a test part by name. Rows that training hid are shown, with their relations, when tested."""
+        """`valid`, or a test part by name. Rows that training hid are shown, with their relations, when tested; on
+        validation such test rows stay hidden."""
         split = self.split(seed)
-        rows = split.valid if part == "valid" else split.test[part]
-        shown = bool(torch.isin(rows, split.hidden).any())
-        rows, hidden = rows.to(self.device), None if shown else split.hidden
-        return View(self.dataset, rows, rows, hidden, inputs=split.inputs)
+        rows, hidden = split.valid if part == "valid" else split.test[part], split.hidden
+        if torch.isin(rows, hidden).any():
+            hidden = hidden[torch.isin(hidden, split.test_rows)] if part == "valid" else hidden[:0]
+        return View(self.dataset, rows.to(self.device), rows.to(self.device), hidden, inputs=split.inputs)
 
     def model(self, table: Model, seed: int, purpose: str, *counters: int, where: str = "student") -> Bound | Estimator:
         """A new model, bound to its fields; bit-equal for equal (seed, purpose, counters)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -127,3 +129,16 @@ def test_hidden_nodes_are_in_no_sum_until_they_are_tested(plugin):
         before = before or said
     assert torch.equal(said["train"], before["train"])
     assert not torch.equal(said["test"], before["test"])
+
+
+def test_on_validation_hidden_test_rows_stay_hidden(plugin):
+    experiment = experiment_of(recipe(plugin, hide=True))
+    split = experiment.split(0)
+    both = torch.cat([split.hidden, split.valid])
+    experiment.split = lambda seed: replace(split, hidden=both, unlabelled=split.unlabelled[:0])
+    selected, tested = experiment.view(0, "valid"), experiment.view(0, "test")
+    assert torch.isin(selected.relations["edge_index"], split.valid).any()
+    assert not torch.isin(selected.relations["edge_index"], split.test_rows).any()
+    assert not selected.whole["x"][split.test_rows].any()
+    assert torch.isin(tested.relations["edge_index"], split.test_rows).any()
+    assert not torch.isin(experiment.training_view(0).relations["edge_index"], both).any()

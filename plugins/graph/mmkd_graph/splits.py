@@ -1,4 +1,4 @@
-"""Splits of the nodes of one graph: the CPF procedure, and the two settings that graph distillation is judged in."""
+"""Splits of the nodes of one graph: the CPF procedure, and the three settings that graph distillation is judged in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mmkd.data import Split
 from mmkd.errors import DataError
 
-Setting = Literal["transductive", "production"]
+Setting = Literal["transductive", "inductive", "production"]
 Rows = NDArray[np.int64]
 
 HELD_OUT = 0.2
@@ -65,11 +65,14 @@ def cpf(labels: Rows, seed: int) -> tuple[Rows, Rows, Rows]:
 
 
 def in_setting(setting: Setting, labelled: Rows, valid: Rows, test: Rows, rows: int, seed: int) -> Split:
-    """A split in one of the two settings of GLNN (Zhang et al., ICLR 2022, arXiv 2110.08727).
+    """A split in one of three settings, two of them GLNN's (Zhang et al., ICLR 2022, arXiv 2110.08727).
 
     `transductive`: every row's inputs and edges are seen in training, the test rows' included; test part `test`.
     `production`: a fifth of the test rows is held out with its edges; test parts `tran` (seen) and `ind` (held out). As
     in GLNN the held-out ones are the first fifth, rounded down, of `torch.randperm` seeded with `seed`.
+    `inductive`: the same fifth is held out and alone tested, as `test`; the validation rows are held out as well, so
+    that selection is on rows as unseen as those that are judged. In `production` a student learns the teacher's answers
+    on validation rows, and to select on them is to prefer what fits seen rows.
 
     Arguments:
         setting: which one.
@@ -79,22 +82,23 @@ def in_setting(setting: Setting, labelled: Rows, valid: Rows, test: Rows, rows: 
         rows: number of rows of the data set.
         seed: of the permutation.
     """
-    shuffled = torch.from_numpy(test)[torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))]
-    hidden = shuffled[: int(len(test) * HELD_OUT)] if setting == "production" else shuffled[:0]
-    seen = torch.ones(rows, dtype=torch.bool)
-    seen[hidden] = False
-    parts = {"test": torch.from_numpy(test)}
-    if setting == "production":
-        tested = torch.zeros(rows, dtype=torch.bool)
-        tested[parts.pop("test")] = True
-        parts = {"tran": (tested & seen).nonzero().flatten(), "ind": hidden.sort().values}
-    unlabelled = seen.clone()
+    tested, selection = torch.from_numpy(test), torch.from_numpy(valid)
+    shuffled = tested[torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))]
+    fifth = shuffled[: int(len(test) * HELD_OUT)].sort().values
+    if setting == "transductive":
+        hidden, parts = fifth[:0], {"test": tested}
+    elif setting == "production":
+        hidden, parts = fifth, {"tran": tested[~torch.isin(tested, fifth)].sort().values, "ind": fifth}
+    else:
+        hidden, parts = torch.cat([fifth, selection]).sort().values, {"test": fifth}
+    unlabelled = torch.ones(rows, dtype=torch.bool)
+    unlabelled[hidden] = False
     unlabelled[torch.from_numpy(labelled)] = False
     return Split(
         labelled=torch.from_numpy(labelled),
         unlabelled=unlabelled.nonzero().flatten(),
-        valid=torch.from_numpy(valid),
+        valid=selection,
         test=parts,
-        hidden=hidden.sort().values,
+        hidden=hidden,
         setting=setting,
     )

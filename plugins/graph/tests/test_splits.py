@@ -78,6 +78,17 @@ def test_production():
     assert other.hidden.tolist() != split.hidden.tolist()
 
 
+def test_inductive():
+    train, valid, test = per_class(LABELS, 0, 4, 6)
+    split = in_setting("inductive", train, valid, test, 70, 5)
+    unseen = in_setting("production", train, valid, test, 70, 5).test["ind"]
+    assert split.setting == "inductive"
+    assert list(split.test) == ["test"]
+    assert torch.equal(split.test["test"], unseen)
+    assert split.hidden.tolist() == sorted([*unseen.tolist(), *valid.tolist()])
+    assert split.train.tolist() == sorted(set(range(70)) - set(split.hidden.tolist()))
+
+
 def test_the_global_generator_is_left_alone():
     torch.manual_seed(1)
     np.random.seed(1)
