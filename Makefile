@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow check bench clean
+.PHONY: demo test test-slow check bench notebooks docs clean
 
 demo: $(STAMP)  ## distil a graph teacher into an MLP on embedded data, prove it, export it
 	$(BIN)/mmkd run graph/glnn --jobs 2 --out demo/run
@@ -27,8 +27,14 @@ bench: $(STAMP)  ## reproduction tables and speed ratios; MMKD_DATA names the fo
 	$(BIN)/python -m benchmarks.step
 	$(BIN)/python -m benchmarks.glnn
 
+notebooks: $(STAMP)  ## execute them and write their outputs; MMKD_FAST=1: shortened, and compared with what is committed
+	$(BIN)/python notebooks/execute.py --jobs 2
+
+docs: $(STAMP)  ## the site, from what is installed and committed; no network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf .venv demo runs build dist
+	rm -rf .venv demo runs build dist site
 
 $(STAMP): pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml)
 	$(PYTHON) -m venv .venv

@@ -17,6 +17,7 @@ _PLACES = {
     "Field": "mmkd.data.fields",
     "LazyDataset": "mmkd.data.datasets",
     "Method": "mmkd.methods.base",
+    "Run": "mmkd.evaluation.finished",
     "Signals": "mmkd.signals",
     "Source": "mmkd.sources.base",
     "Split": "mmkd.data.datasets",
@@ -35,6 +36,7 @@ __all__ = [
     "Field",
     "LazyDataset",
     "Method",
+    "Run",
     "Signals",
     "Source",
     "Split",
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from mmkd.data.views import Batch, View
     from mmkd.deployment.export import export
     from mmkd.evaluation.explain import explain
+    from mmkd.evaluation.finished import Run
     from mmkd.evaluation.run import run
     from mmkd.methods.base import Method
     from mmkd.signals import Signals

@@ -31,6 +31,8 @@ from mmkd.signals import Signals
 if TYPE_CHECKING:
     import onnx
 
+    from mmkd.pictures import Picture
+
 Arrays = Mapping[str, np.ndarray]
 """Arrays by name, one row per sample."""
 
@@ -99,6 +101,15 @@ class Estimator:
             classes: names of the classes; none where the task knows none.
         """
         return {}
+
+    def pictures(self, arm: str, classes: Sequence[str]) -> Sequence[Picture]:
+        """What was learnt, drawn for the report. None by default.
+
+        Arguments:
+            arm: whose student it is; part of the pictures' names.
+            classes: as for `describe`.
+        """
+        return ()
 
     def read(self, batch: Batch) -> dict[str, Any]:
         """The arguments of `predict` for a batch, as a module's binding would gather them."""

@@ -34,7 +34,7 @@ def command(runs: tuple[Path, ...], arm: str, as_json: bool) -> int:
 
 
 def _print(found: dict[str, Any]) -> None:
-    from mmkd.reporting.facts import ABSENT, WORDS, Scale
+    from mmkd.reporting.facts import ABSENT, WORDS, Scale, in_points
 
     names = list(dict.fromkeys(name for run in found["runs"] for name in run["arms"]))
     scales = {}
@@ -57,6 +57,7 @@ def _print(found: dict[str, Any]) -> None:
         console.print_table(("ARMS", "DIFFERENCE", "OVER SEEDS", "OVER UNITS", "P (HOLM)", "VERDICT"), rows)
         print()
     for c in found["comparisons"]:
-        print(f"{c['candidate']} - {c['baseline']}: {console.one_line(c['reason'])}")
+        said = in_points(c["reason"], scales[c["candidate"].rpartition(":")[0]])
+        print(f"{c['candidate']} - {c['baseline']}: {console.one_line(said)}")
     for run, reason in found["apart"].items():
         print(f"{run} is not compared with {found['runs'][0]['run']}: {reason}")

@@ -53,14 +53,22 @@ def list_(as_json: bool) -> None:
     print(f"\ndata root: {data_root()}")
 
 
-@command.command("card", epilog="\b\nExamples:\n  mmkd data card graph/cora\n  mmkd data card graph/cora --json")
+@command.command(
+    "card",
+    epilog="\b\nExamples:\n  mmkd data card graph/cora\n  mmkd data card graph/cora --json\n"
+    "  mmkd data card graph/cora --croissant > croissant.json",
+)
 @click.argument("name", shell_complete=dataset_names)
 @_JSON
-def card(name: str, as_json: bool) -> None:
+@click.option("--croissant", "as_croissant", is_flag=True, help="Print Croissant (JSON-LD), made from the card.")
+def card(name: str, as_json: bool, as_croissant: bool) -> None:
     """Print the data card of NAME: licence, source, sensors, splits, leakage notes."""
     from mmkd.data.cards import card_of, card_text
+    from mmkd.data.croissant import croissant
 
-    if as_json:
+    if as_croissant:
+        console.print_json(croissant(card_of(name)))
+    elif as_json:
         console.print_json(card_of(name).model_dump(mode="json"))
     else:
         click.echo(card_text(name))
@@ -121,13 +129,17 @@ def check(name: str, changes: tuple[str, ...], as_json: bool) -> None:
 @_SET
 @_JSON
 def make(name: str, folder: Path, changes: tuple[str, ...], as_json: bool) -> None:
-    """Write NAME into FOLDER: in the format of its domain where the data set knows one, else as arrays (.npy)."""
+    """Write NAME into FOLDER: in the format of its domain where the data set knows one, else as arrays (.npy).
+
+    Where it has a data card, croissant.json beside the data describes both.
+    """
     from mmkd.errors import DataError
 
     dataset = _built(name, changes)
     if folder.is_dir() and any(folder.iterdir()):
         raise DataError(f"{folder} is not empty", "name a new folder")
-    written = dataset.make(folder)
+    written = [*dataset.make(folder)]
+    written += _described(name, folder, written)
     if as_json:
         console.print_json({"name": name, "folder": str(folder), "files": [str(path) for path in written]})
         return
@@ -135,6 +147,21 @@ def make(name: str, folder: Path, changes: tuple[str, ...], as_json: bool) -> No
         click.echo(path)
     if len(written) > 20:
         click.echo(f"and {len(written) - 20} more")
+
+
+def _described(name: str, folder: Path, written: list[Path]) -> list[Path]:
+    """Write the card as Croissant beside the data; nothing where there is no card."""
+    from mmkd.data.cards import card_of
+    from mmkd.data.croissant import NAME, croissant
+    from mmkd.errors import DataError
+    from mmkd.files import write_json
+
+    try:
+        card = card_of(name)
+    except DataError:
+        return []
+    write_json(folder / NAME, croissant(card, folder, written))
+    return [folder / NAME]
 
 
 def _built(name: str, changes: tuple[str, ...]) -> Any:

@@ -27,4 +27,5 @@ def command(run: Path, arm: str, seed: int | None, out: Path | None, as_json: bo
         click.echo(json.dumps(bundle.manifest))
         return 0
     click.echo(bundle.describe())
+    click.echo(f"next     mmkd predict {bundle.path} FILE")
     return 0

@@ -135,4 +135,5 @@ def _print(predictions: dict[str, np.ndarray], out: Path | None) -> None:
         if name not in columns and "class" not in columns and values[:1].size > SHOWN_COLUMNS:
             print(f"{console.one_line(name)}: {list(values.shape[1:])} numbers per row; write them with --out FILE.npz")
     more = f", of which the first {SHOWN_ROWS} are shown" if rows > SHOWN_ROWS and columns else ""
-    print(f"{rows} predictions{more}" + (f"; all written to {out}" if out is not None else ""))
+    counted = f"{rows} prediction{'' if rows == 1 else 's'}"
+    print(counted + more + (f"; all written to {out}" if out is not None else ""))

@@ -77,4 +77,5 @@ def command(
 
     print_result(finished.result, console)
     click.echo(f"\nrun directory  {finished.directory}\nreport         {finished.directory / 'report.html'}")
+    click.echo(f"next           mmkd export {finished.directory}")
     return 0

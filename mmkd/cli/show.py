@@ -38,6 +38,8 @@ def command(names: tuple[str, ...], changes: tuple[str, ...], given: bool, as_js
     click.echo(said["documentation"] or "no documentation")
     if said["citation"]:
         click.echo(f"\nSource: {said['citation']}")
+    if said["at_inference"]:
+        click.echo(f"\nAt inference: {said['at_inference']}")
     if said["settings"]:
         click.echo("\nSettings:")
     for key, setting in said["settings"].items():
@@ -65,5 +67,6 @@ def _component(kind: str, name: str) -> dict[str, Any]:
         **asdict(entry),
         "documentation": inspect.getdoc(component) or "",
         "citation": getattr(component, "citation", ""),
+        "at_inference": getattr(component, "at_inference", ""),
         "settings": settings,
     }

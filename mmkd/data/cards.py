@@ -3,6 +3,9 @@
 A card is a Markdown file: YAML front matter, checked against `Card`, and prose under `HEADINGS`. It stands in
 `data_cards/` at the top of the source tree and, in a wheel, in `data_cards/` of the package that registers the data
 set; its file name is the last part of the data set's name (`graph/cora` -> `cora.md`).
+
+The keys `pretty_name`, `license`, `task_categories`, `size_categories` and `tags` are the Hugging Face Hub's, so that a
+card can stand there as it is; the others say what research on several sensors asks for besides.
 """
 
 from __future__ import annotations
@@ -18,8 +21,42 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from mmkd import registry
 from mmkd.errors import DataError
 
-HEADINGS = ("What it is", "Fields", "Splits", "Leakage", "Licence")
+HEADINGS = (
+    "Dataset overview",
+    "Example of data points",
+    "Motivations and intentions",
+    "Provenance",
+    "Human and other sensitive attributes",
+    "Transformations",
+    "Annotations and labelling",
+    "Sampling and splits",
+    "Leakage and limitations",
+    "Known applications and benchmarks",
+    "Access, retention and licence",
+)
+"""Every card's headings, in this order: the themes of Google's Data Cards (Pushkarna, Zaldivar and Kjartansson 2022,
+arXiv 2204.01075) that a data set for distillation has something to say about. Splits stand with sampling, and leakage
+takes the place of its reflections on data, because these two decide what a score means."""
 FOLDER = "data_cards"
+
+License = Literal[
+    "apache-2.0",
+    "bsd-3-clause",
+    "cc0-1.0",
+    "cc-by-3.0",
+    "cc-by-4.0",
+    "cc-by-sa-4.0",
+    "cc-by-nc-4.0",
+    "cc-by-nc-sa-3.0",
+    "cc-by-nc-sa-4.0",
+    "gpl-3.0",
+    "mit",
+    "odbl",
+    "other",
+    "unknown",
+]
+"""The Hub's identifiers of licences that data sets have; `unknown` where nobody stated one, `other` for all else."""
+DType = Literal["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64", "text"]
 
 _Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
@@ -38,12 +75,26 @@ class CardFile(_Strict):
 
 
 class CardField(_Strict):
-    """One field or sensor. `unit` and `rate` (in Hz) are null where a quantity has none, and never left out."""
+    """One field. What a quantity has not is null, and never left out.
+
+    Arguments:
+        name: of the field.
+        description: what it holds.
+        sensor: what recorded it, or the part of a generator that plays it; null for labels and what is derived.
+        unit: physical unit.
+        rate: samples per second.
+        dtype: type of a value, by torch's name.
+        shape: sizes of one row (of the whole value where it ties or is shared by rows), null for one that varies;
+            null in all where the field is a dict of several.
+    """
 
     name: _Text
     description: _Text
+    sensor: _Text | None
     unit: _Text | None
     rate: float | None
+    dtype: DType
+    shape: list[int | None] | None
 
 
 class CardSplit(_Strict):
@@ -59,12 +110,21 @@ class Card(_Strict):
 
     Arguments:
         name: the registered name.
+        pretty_name: a title for people.
+        license: the Hub's identifier, for machines and in its spelling.
         licence: SPDX expression, or the terms in words where there is none.
         source: publisher and version.
+        url: the publisher's page; null where there is none.
+        citation: whom to name; null where there is nobody.
+        version: of the data, as published or as this project counts it.
         size: rows and whatever else says how large it is.
-        access: `embedded` in an installed package, fetched by `download`, `generated` by code of the package, or
-            `manual`: brought by the user from the publisher, who has no stable address for it.
-        files: every file that is read, with its sha256; none where it is generated.
+        size_categories: the same in rows, by the Hub's classes.
+        task_categories: what it is for, by the Hub's names.
+        tags: words to find it by.
+        access: `embedded` in an installed package, fetched by `download`, `generated` by code of the package,
+            `manual`: brought by the user from the publisher, who has no stable address for it, or `own`: a reader of a
+            format, for files of the user's own.
+        files: every file that is read, with its sha256; none where it is generated or the user's own.
         fields: what one row holds, and what ties rows.
         splits: all that the data set offers.
         leakage: each way in which test information may reach training; "none known" is an entry too.
@@ -73,10 +133,18 @@ class Card(_Strict):
     """
 
     name: _Text
+    pretty_name: _Text
+    license: License
     licence: _Text
     source: _Text
+    url: _Text | None
+    citation: _Text | None
+    version: str = Field(pattern=r"^\d+(\.\d+)*$")
     size: _Text
-    access: Literal["embedded", "download", "generated", "manual"]
+    size_categories: list[Literal["n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M"]] = Field(min_length=1)
+    task_categories: list[_Text] = Field(min_length=1)
+    tags: list[_Text] = Field(min_length=1)
+    access: Literal["embedded", "download", "generated", "manual", "own"]
     files: list[CardFile]
     fields: list[CardField] = Field(min_length=1)
     splits: list[CardSplit] = Field(min_length=1)
@@ -86,11 +154,15 @@ class Card(_Strict):
 
     @model_validator(mode="after")
     def _files_fit_the_access(self) -> Card:
-        if bool(self.files) == (self.access == "generated"):
+        if bool(self.files) == (self.access in ("generated", "own")):
             raise ValueError(f"access is `{self.access}`, so `files` must {'' if self.files else 'not '}be empty")
         if self.access == "download" and any(file.url is None for file in self.files):
             raise ValueError("access is `download`, so each file needs a url")
         return self
+
+    def section(self, heading: str) -> str:
+        """The text below one of `HEADINGS`, without the heading."""
+        return _sections(self.body)[heading]
 
 
 def parse(text: str, where: str = "data card") -> Card:
@@ -101,7 +173,7 @@ def parse(text: str, where: str = "data card") -> Card:
         where: what errors call it.
 
     Raises:
-        DataError: no front matter, no YAML, a missing, unknown or wrong key, or a missing or empty heading.
+        DataError: no front matter, no YAML, a missing, unknown or wrong key, or headings other than `HEADINGS`.
     """
     import yaml
 
@@ -118,10 +190,21 @@ def parse(text: str, where: str = "data card") -> Card:
         card = Card.model_validate({**front, "body": parts[2].strip()})
     except ValidationError as error:
         raise DataError(f"{where}: {_complaint(error)}", f"keys: {', '.join(_keys())}") from error
+    sections = _sections(card.body)
     for heading in HEADINGS:
-        if not re.search(rf"^## {heading}[ \t]*\n+(?!#)\S", card.body, re.MULTILINE):
+        if not sections.get(heading):
             raise DataError(f"{where}: heading `## {heading}` is missing, or nothing stands below it")
+    if list(sections) != list(HEADINGS):
+        odd = next((name for name in sections if name not in HEADINGS), None)
+        said = f"heading `## {odd}` is not known" if odd else "its headings stand in another order"
+        raise DataError(f"{where}: {said}", f"headings: {', '.join(HEADINGS)}")
     return card
+
+
+def _sections(body: str) -> dict[str, str]:
+    """Text by heading of the second level, in their order."""
+    parts = re.split(r"^## (.+?)[ \t]*$", body, flags=re.MULTILINE)
+    return {name: text.strip() for name, text in zip(parts[1::2], parts[2::2], strict=True)}
 
 
 def card_of(name: str) -> Card:

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ from mmkd.data.download import RemoteFile, fetch
 from mmkd.data.fields import Field
 from mmkd.errors import DataError
 from mmkd.nested import map_tensors, named_tensors, rows_of, strided_parts, tensors_in
+
+if TYPE_CHECKING:
+    from matplotlib.figure import FigureBase
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,21 @@ class Dataset:
         from mmkd.data.folder import write
 
         return write(self, folder, self.name or type(self).__name__)
+
+    def draw(self, row: int, figure: FigureBase) -> str:
+        """Draw one sample for a reader, as the report shows it. Override it to draw what its domain would draw; the
+        default draws series, pictures and columns with names.
+
+        Arguments:
+            row: its id.
+            figure: an empty matplotlib figure, or a part of one.
+
+        Returns:
+            What was drawn, in a few words; empty for nothing.
+        """
+        from mmkd.data.drawing import draw_sample
+
+        return draw_sample(self, row, figure)
 
     def read(self, index: Tensor) -> dict[str, Any]:
         """Sample fields of the rows `index`, targets included; `[B, ...]` each."""

@@ -73,13 +73,15 @@ def _retrieve(file: RemoteFile, place: Path, name: str) -> None:
     """Download one file; it appears at `place` whole and verified, or not at all."""
     import pooch
 
-    way_out = f"try again, or put {file.url} at {place} yourself"
+    way_out = f"try again, or put that file at {place} yourself"
     try:
         with storage_errors(place), _quiet(pooch.get_logger()):
             pooch.retrieve(file.url, f"sha256:{file.sha256}", fname=place.name, path=place.parent)
     except OSError as error:  # what `requests` raises is one too
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise DataError(f"data set {name}: {file.url} cannot be downloaded ({_short(reason)})", way_out) from error
+        # A failed connection quotes the address and the pool's inner state again: its name says enough.
+        text = "" if type(error).__name__ == "ConnectionError" else f": {' '.join(str(error).split())}"
+        reason = _short(f"{type(error).__name__}{text}")
+        raise DataError(f"data set {name}: {file.url} cannot be downloaded ({reason})", way_out) from error
     except ValueError as error:  # pooch: the content has another hash
         raise DataError(
             f"data set {name}: what {file.url} sends is not the file that was published (sha256 differs)",

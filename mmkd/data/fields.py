@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 OutputSpec = Mapping[str, tuple[int | None, ...]]
 """Names and per-sample shapes of the outputs that a task wants, e.g. `{"logits": (7,)}`; a size `None` varies."""
+Limit = float | tuple[float, ...]
+"""One end of a range: of all values, or of each channel."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Field:
         channels: names along the channel axis, where it has any: columns of a table, sequences of a scanner.
         unit: physical unit, e.g. `"m/s2"`.
         rate: sampling rate in Hz.
-        range: smallest and largest legal value.
+        range: smallest and largest legal value; either may be a tuple with one per channel, along the first axis of a
+            sample, where channels differ in unit.
         normalisation: mean and standard deviation per channel, fitted on training rows and already applied.
         preparation: how a recording on file became this value, as JSON values: the reader of such files does it again.
         parts: the form of each value of a nested dict by its key, e.g. the features of each type of node; of a part of
@@ -40,7 +43,7 @@ class Field:
     channels: tuple[str, ...] = ()
     unit: str = ""
     rate: float | None = None
-    range: tuple[float, float] | None = None
+    range: tuple[Limit, Limit] | None = None
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     preparation: Mapping[str, Any] | None = None
     parts: Mapping[Any, Field] | None = None

@@ -112,7 +112,7 @@ def write_bundle(
             shutil.rmtree(temporary, ignore_errors=True)
         sync_directory(path.parent)
     shutil.rmtree(old, ignore_errors=True)
-    return Bundle(path, whole)
+    return Bundle(Path(directory), whole)  # the place as it was named, not as links resolve it
 
 
 def check_place(directory: str | os.PathLike[str]) -> None:

@@ -135,11 +135,29 @@ def _checked(name: str, value: Any, field: Mapping[str, Any]) -> np.ndarray:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise DataError(f"{name} holds NaN or infinite values{_first(~np.isfinite(array), batched)}")
     if field.get("range") is not None:
-        low, high = (np.asarray(limit).astype(array.dtype) for limit in field["range"])
-        if (outside := (array < low) | (array > high)).any():
-            worst = f"{float(array[outside][0]):.6g}, out of its range {float(low):.6g} to {float(high):.6g}"
-            raise DataError(f"{name} holds {worst}{_first(outside, batched)}")
+        _check_range(name, array, field, batched)
     return array
+
+
+def _check_range(name: str, array: np.ndarray, field: Mapping[str, Any], batched: bool) -> None:
+    """A limit is one number, or one per channel: along the first axis of a sample."""
+    low, high = (
+        np.reshape(limit, (-1,) + (1,) * (array.ndim - batched - 1)).astype(array.dtype)
+        if np.ndim(limit)
+        else np.asarray(limit).astype(array.dtype)
+        for limit in field["range"]
+    )
+    if not (outside := (array < low) | (array > high)).any():
+        return
+    place = tuple(np.argwhere(outside)[0])
+    ends = [f"{float(np.broadcast_to(limit, array.shape)[place]):.6g}" for limit in (low, high)]
+    if low.ndim or high.ndim:
+        channel = int(place[int(batched)])
+        name += f", channel '{field['channels'][channel] if field.get('channels') else channel}',"
+    raise DataError(
+        f"{name} holds {float(array[place]):.6g}, out of its range {ends[0]} to {ends[1]}{_first(outside, batched)}",
+        f"its unit is {field['unit']}" if field.get("unit") else "",
+    )
 
 
 def _cast(name: str, given: np.ndarray, dtype: np.dtype) -> np.ndarray:

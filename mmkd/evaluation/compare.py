@@ -8,53 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mmkd import recipes
 from mmkd.errors import ConfigError, DataError, MmkdError
 from mmkd.evaluation import statistics, verdicts
-from mmkd.evaluation.arms import plans
-from mmkd.evaluation.experiment import Experiment
-from mmkd.evaluation.result import Evidence
+from mmkd.evaluation.finished import Run
 from mmkd.evaluation.verdicts import Comparison
-from mmkd.files import read_json
-from mmkd.recipes import Recipe
 from mmkd.tasks.base import Records
-
-
-class Finished:
-    """A finished run as it stands on disk. Raises `ConfigError` where there is none."""
-
-    def __init__(self, directory: str | Path) -> None:
-        self.directory = Path(directory)
-        if not (self.directory / "result.json").is_file() or not (self.directory / "resolved.toml").is_file():
-            raise ConfigError(f"{directory} holds no finished run", "give the directory that `mmkd run` printed")
-        self.result: dict[str, Any] = read_json(self.directory / "result.json")
-        self.name = self.directory.name
-
-    @cached_property
-    def recipe(self) -> Recipe:
-        """The resolved recipe, with the seeds of the result."""
-        table, _ = recipes.load((self.directory / "resolved.toml").as_posix())
-        return table.model_copy(update={"seeds": list(self.result["seeds"])})
-
-    @cached_property
-    def evidence(self) -> Evidence:
-        """Its records. Raises `DataError` where the data is no longer what the run saw, or not there."""
-        experiment, seeds = Experiment(self.recipe), self.directory / "seeds"
-        if experiment.data_hash != self.result["dataset"]["content"]:
-            raise DataError(f"the data of {self.name} has changed since the run")
-        jobs = {
-            (plan.name, seed): read_json(seeds / str(seed) / plan.name / "job.json")
-            for plan in plans(self.recipe)
-            for seed in self.recipe.seed_list
-        }
-        sealed = self.result["evaluated"] == "valid"
-        return Evidence(experiment, plans(self.recipe), jobs, seeds, sealed=sealed)
 
 
 def compare_runs(directories: Sequence[str | Path], arm: str = "distilled") -> dict[str, Any]:
@@ -66,7 +29,7 @@ def compare_runs(directories: Sequence[str | Path], arm: str = "distilled") -> d
 
     Raises `ConfigError` where a directory holds no finished run, or a run has no such arm.
     """
-    finished = [Finished(directory) for directory in directories]
+    finished = [Run.open(directory) for directory in directories]
     if len({run.directory.resolve() for run in finished}) < len(finished):
         raise ConfigError("the same run is given twice")
     if len({run.name for run in finished}) < len(finished):
@@ -94,7 +57,7 @@ def compare_runs(directories: Sequence[str | Path], arm: str = "distilled") -> d
     }
 
 
-def _between(run: Finished, first: Finished, arm: str) -> Comparison:
+def _between(run: Run, first: Run, arm: str) -> Comparison:
     """`arm` of two runs, on common seeds and test rows. Raises `DataError` where these do not agree."""
     mine, theirs = run.result, first.result
     for what, path in _AGREE.items():
@@ -157,11 +120,11 @@ def _paired(mine: Records, theirs: Records) -> tuple[Records, Records]:
     return {name: value[left] for name, value in mine.items()}, {name: value[right] for name, value in theirs.items()}
 
 
-def _done(run: Finished) -> list[str]:
+def _done(run: Run) -> list[str]:
     return [name for name, arm in run.result["arms"].items() if arm["status"] == "done"]
 
 
-def _brief(run: Finished) -> dict[str, Any]:
+def _brief(run: Run) -> dict[str, Any]:
     """What stands in one row of the table."""
     result = run.result
     arms = {name: result["arms"][name] for name in _done(run) if not result["arms"][name]["control"]}

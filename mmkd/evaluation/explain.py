@@ -20,8 +20,18 @@ from mmkd.sources.base import Source
 from mmkd.training.loader import example
 
 
-def explain(recipe: str | Path | Mapping[str, Any], changes: Sequence[str] = ()) -> dict[str, Any]:
-    """Fields, models, alignment and arms of a recipe as JSON.
+class Explained(dict[str, Any]):
+    """What `explain` found: JSON for programs, and for people text, printed or as a notebook's output."""
+
+    def __str__(self) -> str:
+        return as_text(self)
+
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:  # IPython's
+        printer.text(str(self))
+
+
+def explain(recipe: str | Path | Mapping[str, Any], changes: Sequence[str] = ()) -> Explained:
+    """Fields, models, alignment and arms of a recipe as JSON; printed it is text (`as_text`).
 
     Raises `LayoutError` where features cannot be aligned, `BindingError` for a field that is not there.
     """
@@ -30,7 +40,8 @@ def explain(recipe: str | Path | Mapping[str, Any], changes: Sequence[str] = ())
     view = experiment.training_view(loaded.seed_list[0])
     batch = example(view, 0)
     student = experiment.model(loaded.student, 0, "student-init")
-    explained: dict[str, Any] = {
+    explained = Explained()
+    explained |= {
         "recipe": loaded.name,
         "fields": {name: declared.manifest() for name, declared in experiment.dataset.fields.items()},
         "rows": len(experiment.dataset),

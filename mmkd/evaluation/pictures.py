@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from mmkd.data.views import Batch, View
+from mmkd.estimators import Estimator
+from mmkd.evaluation.experiment import Experiment
 from mmkd.evaluation.result import Evidence
-from mmkd.files import storage_errors, write_atomic
+from mmkd.files import read_json, storage_errors, write_atomic
+from mmkd.pictures import Picture
 
 FOLDER = "pictures"
 
@@ -17,7 +21,8 @@ FOLDER = "pictures"
 def draw(evidence: Evidence, root: Path) -> list[dict[str, str]]:
     """Let the task draw, and write what it has drawn into `<root>/pictures`.
 
-    Sources and students that are no controls are shown, on the rows that were evaluated under the first seed.
+    Sources and students that are no controls are shown, on the rows that were evaluated under the first seed. Students
+    that are fitted, such as trees, draw themselves too.
 
     Returns:
         Name of the file, caption and alt text of each picture, in order; what keeps a task from drawing is said in the
@@ -31,7 +36,8 @@ def draw(evidence: Evidence, root: Path) -> list[dict[str, str]]:
         return View(experiment.dataset, index, index, inputs=experiment.split(seed).inputs).batch(index)
 
     try:
-        pictures = evidence.task.pictures({name: evidence.records(name, seed) for name in shown}, read)
+        records = {name: evidence.records(name, seed) for name in shown}
+        pictures = [*evidence.task.pictures(records, read), *_learnt(evidence, seed, shown)]
     except Exception as error:  # a plugin's own code, at the end of a long run
         return [{"file": "", "caption": f"No pictures: {type(error).__name__}: {error}", "alt": ""}]
     with storage_errors(root):
@@ -41,3 +47,19 @@ def draw(evidence: Evidence, root: Path) -> list[dict[str, str]]:
     return [
         {"file": f"{FOLDER}/{picture.file}", "caption": picture.caption, "alt": picture.alt} for picture in pictures
     ]
+
+
+def _learnt(evidence: Evidence, seed: int, shown: Sequence[str]) -> list[Picture]:
+    """What the fitted students among the arms learnt."""
+    recipe = evidence.experiment.recipe
+    found: list[Picture] = []
+    for plan in evidence.plans:
+        state = evidence.root / str(seed) / plan.name / "estimator.json"
+        if plan.name not in shown or not state.is_file():
+            continue
+        experiment = Experiment(recipe.with_arm(plan.further)) if plan.further else evidence.experiment
+        student = experiment.model(experiment.recipe.student, recipe.seed("student", seed), "student-init")
+        assert isinstance(student, Estimator)
+        student.load_state(read_json(state))
+        found += student.pictures(plan.name, evidence.task.field.classes)
+    return found

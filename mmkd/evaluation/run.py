@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -24,12 +24,15 @@ from mmkd.evaluation import ledger
 from mmkd.evaluation.arms import Plan, plans
 from mmkd.evaluation.curves import Point, joined, points, reuse, summary
 from mmkd.evaluation.experiment import Experiment, versions
+from mmkd.evaluation.finished import Run
 from mmkd.evaluation.job import Job
 from mmkd.evaluation.pictures import draw
 from mmkd.evaluation.result import Evidence, assemble
 from mmkd.files import lock, read_json, storage_errors, write_atomic, write_json
 from mmkd.recipes import Recipe
 from mmkd.training.loop import Progress
+
+__all__ = ["Run", "Watcher", "run"]
 
 
 class Watcher(Protocol):
@@ -39,25 +42,6 @@ class Watcher(Protocol):
     def started(self, arm: str, seed: int) -> None: ...
     def finished(self, arm: str, seed: int, result: Mapping[str, Any]) -> None: ...
     def stepped(self, step: int, steps: int, losses: Mapping[str, float]) -> None: ...
-
-
-@dataclass
-class Run:
-    """A finished run.
-
-    Arguments:
-        directory: holds everything.
-        result: the content of `result.json`.
-    """
-
-    directory: Path
-    result: dict[str, Any]
-
-    def table(self) -> str:
-        """The proof table as text."""
-        from mmkd.reporting.table import as_text
-
-        return as_text(self.result)
 
 
 def run(
@@ -71,6 +55,7 @@ def run(
     sealed: bool = False,
     curves: bool = False,
     watcher: Watcher | None = None,
+    progress: bool | None = None,
 ) -> Run:
     """Run a recipe: train every arm for every seed, evaluate, decide, report.
 
@@ -83,7 +68,8 @@ def run(
         device: `auto`, `cpu`, `cuda` ...
         sealed: evaluate no test data.
         curves: trace the recipe's gain curves too (see `mmkd.evaluation.curves`).
-        watcher: told how it goes on.
+        watcher: told how it goes on, in place of the progress bars.
+        progress: draw bars; default: where somebody looks on, in a notebook or on a terminal.
 
     Raises `ConfigError`, `RegistryError`, `DataError`, `TrainingError`, `StorageError`: one line each; finished arms
     stay.
@@ -104,8 +90,8 @@ def run(
     main = distributed.rank() == 0
     with storage_errors(root):
         root.mkdir(parents=True, exist_ok=True)
-    with lock(root) if main else nullcontext():
-        way = _Way(root, chosen, jobs, sealed, watcher, environment_of(chosen, jobs))
+    with lock(root) if main else nullcontext(), _watched(watcher, progress if main else False) as watching:
+        way = _Way(root, chosen, jobs, sealed, watching, environment_of(chosen, jobs))
         result = _prove(loaded, text, root, way)
         if traced:
             figures = [_trace(loaded, point, result, way) for point in traced]
@@ -118,6 +104,15 @@ def run(
 
     write_report(result, root / "report.html")
     return Run(root, result)
+
+
+def _watched(watcher: Watcher | None, progress: bool | None) -> AbstractContextManager[Watcher | None]:
+    """Whom a run tells how it goes on: the given watcher, else the bars that suit the place, if any do."""
+    if watcher is not None or progress is False:
+        return nullcontext(watcher)
+    from mmkd.reporting import progress as bars
+
+    return bars.fitting(wanted=bool(progress))
 
 
 @dataclass(frozen=True)

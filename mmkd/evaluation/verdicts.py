@@ -245,7 +245,7 @@ def _notes(
 
 def _obstacle(comparison: Comparison) -> str:
     """Why there can be no verdict, or nothing."""
-    what = "folds" if comparison.folds else "seeds"
+    what = ("fold" if comparison.folds else "seed") + "s" * (comparison.n_seeds != 1)
     if comparison.n_seeds < MIN_SEEDS:
         return f"{comparison.n_seeds} {what}, and a verdict needs {MIN_SEEDS}"
     if comparison.folds:

@@ -26,11 +26,13 @@ class Method(nn.Module):
 
     Attributes:
         citation: paper and equations.
+        at_inference: what a student that it teaches needs when it is used, where that is more than the fields it reads.
         asks: True where the method asks the student about other inputs too: `forward` then takes a fourth argument,
             `call`, and `call(batch.replace(x=...))` are the student's signals of them, with gradient.
     """
 
     citation: ClassVar[str] = ""
+    at_inference: ClassVar[str] = ""
     asks: ClassVar[bool] = False
 
     def __init__(

@@ -141,7 +141,7 @@ def _line(row: Row, group: Sequence[Row], root: Path) -> dict[str, Any]:
             "whisker": _whisker(gain, group),
             "verdict": WORDS[gain["verdict"]],
             "kind": verdict_class(gain["verdict"]),
-            "reason": gain["reason"],
+            "reason": facts.in_points(gain["reason"], scale),
         }
     return line
 

@@ -12,8 +12,8 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from io import StringIO
+from dataclasses import dataclass, field
+from io import BytesIO, StringIO
 from typing import Any
 
 import matplotlib as mpl
@@ -61,12 +61,14 @@ class Plot:
         svg: to be put into a page as it is; `alt` is its label.
         alt: what it shows, in words and figures.
         caption: how to read it.
+        figure: as it was drawn, black on white.
     """
 
     name: str
     svg: str
     alt: str
     caption: str
+    figure: Figure = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,18 @@ def style(name: str) -> AbstractContextManager[None]:
     return mpl.rc_context(changes)
 
 
+class Shown(Figure):
+    """A figure that a notebook shows, also where nobody imported pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        written = BytesIO()
+        self.savefig(written, format="png")
+        return written.getvalue()
+
+
 def figure(title: str, height: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
     """An empty figure with its title and its axes, one above the other."""
-    made = Figure(figsize=(WIDTH, height), layout="constrained")
+    made = Shown(figsize=(WIDTH, height), layout="constrained")
     made.suptitle(title, x=0.01, horizontalalignment="left")
     return made, list(made.subplots(panels, squeeze=False)[:, 0])
 
@@ -151,4 +162,4 @@ def finish(made: Figure, name: str, alt: str, caption: str) -> Plot:
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
     svg = svg.replace("'DejaVu Sans', sans-serif", "system-ui, sans-serif").replace(INK, "currentColor")
     opening = f'<svg role="img" aria-label="{html.escape(alt)}" style="stroke-linejoin: round" '
-    return Plot(name, svg.replace("<svg ", opening, 1), alt, caption)
+    return Plot(name, svg.replace("<svg ", opening, 1), alt, caption, made)

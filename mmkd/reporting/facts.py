@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -129,9 +130,11 @@ def sentences(result: Result) -> Iterator[tuple[str, str]]:
     if not result["statements"]:
         what = "No arm but controls is" if result["comparisons"] else "No arm is"
         yield "", f"{what} compared with `alone`, so there is nothing to say of distillation."
+    scale = Scale.of(result)
     waiting = [c for c in result["comparisons"] if not result["arms"][c["candidate"]]["control"]]
     for said in result["statements"]:
         comparison = next((c for c in waiting if c["reason"] == said), None)
+        said = in_points(said, scale)
         if comparison is None:
             yield "", said
             continue
@@ -139,6 +142,20 @@ def sentences(result: Result) -> Iterator[tuple[str, str]]:
         names = f"{comparison['candidate']} against {comparison['baseline']}"
         named = said.startswith(comparison["candidate"])
         yield comparison["verdict"], said if named else f"{names}: {said}"
+
+
+def in_points(text: str, scale: Scale) -> str:
+    """A sentence with its differences in percentage points, where the tables have them so."""
+    if not scale.percent:
+        return text
+    number = r"(?<![\w.])([+-]?\d+(?:\.\d+)?(?:e-?\d+)?)(?!\w|\.\d)"
+
+    def points(match: re.Match[str]) -> str:
+        before, figure, after = match.groups(default="")
+        sign = "+" if figure.startswith("+") else ""
+        return f"{before}{100 * float(figure):{sign}.3g} percentage points" if before or after else match[0]
+
+    return re.sub(rf"(difference of |margin of )?{number}( {re.escape(scale.name)}\b)?", points, text)
 
 
 def gap(result: Result) -> str:

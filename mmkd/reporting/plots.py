@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter
 from matplotlib.transforms import ScaledTranslation
 
+from mmkd.errors import ConfigError
 from mmkd.files import finite
 from mmkd.reporting import drawing, facts
 from mmkd.reporting.drawing import INK, Plot
@@ -22,8 +25,34 @@ _OFF_SCALE = " ◀ ▶: off the scale."
 def all_plots(result: Result) -> list[Plot]:
     """Every plot that the result has figures for."""
     result = finite(dict(result))
-    made = [make(result) for make in (intervals, pairs, curves, reliability, against_cost, attribution)]
+    made = [make(result) for make in _MAKERS.values()]
     return [plot for plot in made if plot is not None]
+
+
+def figure(result: Result, name: str = "intervals", key: str = "") -> Figure:
+    """One plot as a matplotlib figure.
+
+    Arguments:
+        name: of a plot in the order of `all_plots`, or `gain` for a gain curve.
+        key: whose gain curve; default: the first.
+
+    Raises `ConfigError` for a name that is none, or that the result holds no figures for.
+    """
+    result = finite(dict(result))
+    if name == "gain":
+        keys = [curve["key"] for curve in facts.traced(result)]
+        if not keys or (key and key not in keys):
+            known = f"traced: {', '.join(keys)}" if keys else "mmkd.run(..., curves=True) traces the recipe's [curves]"
+            raise ConfigError(f"the run traced no gain curve{f' over {key}' * bool(key)}", known)
+        number = keys.index(key) if key else 0
+        plot = _gain_curve(result, number, facts.traced(result)[number])
+    elif name in _MAKERS:
+        plot = _MAKERS[name](result)
+    else:
+        raise ConfigError(f"there is no plot '{name}'", f"one of: {', '.join(_MAKERS)}, gain")
+    if plot is None:
+        raise ConfigError(f"the run holds nothing to draw under '{name}'")
+    return plot.figure
 
 
 def intervals(result: Result) -> Plot | None:
@@ -182,8 +211,6 @@ def against_cost(result: Result) -> Plot | None:
                 middle, sd = scale.value(arms[name]["mean"]), scale.value(arms[name]["sd"] or 0.0)
                 axes.errorbar(cost, middle, sd, fmt=look[name].marker, color=look[name].colour, ms=7, capsize=3)
             _cost_axis(axes, list(panel.values()))
-            if panel is parameters:
-                axes.xaxis.set_major_formatter(lambda cost, _: facts.short(cost))
             axes.set_xlabel(label)
             axes.set_ylabel(scale.label)
         drawing.legend(figure, {name: look[name] for name in shown})
@@ -285,10 +312,22 @@ def _interval(
         axes.plot([limit if end is None else scale.value(end) for end, limit in ends], [y, y], **line)
 
 
+_MAKERS: dict[str, Callable[[Result], Plot | None]] = {
+    "intervals": intervals,
+    "pairs": pairs,
+    "curves": curves,
+    "reliability": reliability,
+    "cost": against_cost,
+    "attribution": attribution,
+}
+
+
 def _cost_axis(axes: Axes, costs: Sequence[float]) -> None:
     """From 0 where costs are alike, else logarithmic."""
     if max(costs) > 20 * min(costs) > 0:
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.margins(x=0.15)
     else:
         axes.set_xlim(0, 1.15 * max(costs) or 1)
+    axes.xaxis.set_major_formatter(lambda cost, _: facts.short(cost))  # matplotlib's own is TeX on a logarithmic axis

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ from mmkd.data.fields import Field
 from mmkd.data.views import Batch
 from mmkd.distributed import share_of
 from mmkd.errors import DataError
+from mmkd.pictures import Picture
 from mmkd.signals import Signals
 from mmkd.tasks.base import Records, Task
 
@@ -75,6 +76,13 @@ class Classification(Task):
         if self.primary != "accuracy":
             return None
         return (records[self.output].argmax(1) == records[self.target]).astype(np.float64)
+
+    def pictures(self, records: Mapping[str, Records], read: Callable[[np.ndarray], Batch]) -> list[Picture]:
+        """A few test samples and what every arm said of them, where the data set can draw its samples."""
+        from mmkd.tasks.samples import sample_picture
+
+        index = next(iter(records.values()))["index"][:1]
+        return sample_picture(read(index).view.dataset, records, self.output, self.target, self.field.classes)
 
     def constant(self, train: Records, test: Records) -> float:
         majority = np.bincount(train[self.target], minlength=len(self.field.classes)).argmax()

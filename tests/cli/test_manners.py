@@ -87,3 +87,10 @@ def test_show_as_json(capsys):
     said = json.loads(capsys.readouterr().out)
     assert said["settings"]["role"]["required"] is False or said["settings"]["role"]["default"] is None
     assert said["citation"]
+
+
+def test_show_says_what_a_student_needs_when_it_is_used(capsys):
+    assert main(["show", "methods", "graph/nosmog"]) == 0
+    assert "\nAt inference: `position`" in capsys.readouterr().out
+    assert main(["show", "methods", "rkd"]) == 0
+    assert "At inference" not in capsys.readouterr().out

@@ -6,12 +6,20 @@ from mmkd.errors import DataError, RegistryError
 
 FRONT = {
     "name": "acme/set",
+    "pretty_name": "A set",
+    "license": "mit",
     "licence": "MIT",
     "source": "somewhere",
+    "url": "null",
+    "citation": "null",
+    "version": "'1.0'",
     "size": "3 rows",
+    "size_categories": "[n<1K]",
+    "task_categories": "[tabular-classification]",
+    "tags": "[force]",
     "access": "embedded",
     "files": "[{path: a.npz, bytes: 3, sha256: " + "a" * 64 + "}]",
-    "fields": "[{name: x, description: force, unit: N, rate: 50}]",
+    "fields": "[{name: x, description: force, sensor: gauge, unit: N, rate: 50, dtype: float32, shape: [3, null]}]",
     "splits": "[{name: seeded, rule: random, group: subject}]",
     "leakage": "[none known]",
     "commercial_use": "true",
@@ -28,6 +36,8 @@ def test_a_good_card():
     card = parse(written())
     assert (card.name, card.access, card.commercial_use) == ("acme/set", "embedded", True)
     assert (card.fields[0].unit, card.fields[0].rate) == ("N", 50)
+    assert (card.fields[0].sensor, card.fields[0].shape) == ("gauge", [3, None])
+    assert card.section("Provenance") == "Text."
     assert card.splits[0].group == "subject"
     assert card.files[0].url is None
     assert card.body.startswith("# Title")
@@ -36,12 +46,13 @@ def test_a_good_card():
 
 def test_a_generator_has_no_files_and_a_manual_copy_has_some_without_address():
     assert parse(written(access="generated", files="[]")).files == []
+    assert parse(written(access="own", files="[]")).files == []
     assert parse(written(access="manual")).files[0].url is None
 
 
 @pytest.mark.parametrize("key", FRONT)
 def test_missing_key(key):
-    with pytest.raises(DataError, match=rf"card.md: {key}: Field required.*keys: name, licence") as caught:
+    with pytest.raises(DataError, match=rf"card.md: {key}: Field required.*keys: name, pretty_name") as caught:
         parse(written(**{key: None}), "card.md")
     assert "\n" not in str(caught.value)
 
@@ -56,12 +67,19 @@ def test_missing_key(key):
         ({"leakage": "[]"}, "leakage"),
         ({"fields": "[]"}, "fields"),
         ({"splits": "[{name: a, rule: b}]"}, r"splits\.0\.group"),
-        ({"fields": "[{name: x, description: y, unit: N}]"}, r"fields\.0\.rate"),
-        ({"fields": "[{name: x, description: y, rate: 1}]"}, r"fields\.0\.unit"),
+        ({"fields": "[{name: x, description: y, sensor: null, unit: N, dtype: bool, shape: []}]"}, r"fields\.0\.rate"),
+        ({"fields": "[{name: x, description: y, sensor: null, rate: 1, dtype: bool, shape: []}]"}, r"fields\.0\.unit"),
+        ({"fields": "[{name: x, description: y, unit: N, rate: 1, dtype: bool, shape: []}]"}, r"fields\.0\.sensor"),
+        ({"fields": FRONT["fields"].replace("float32", "real")}, r"fields\.0\.dtype"),
+        ({"license": "MIT"}, "license"),
+        ({"version": "1"}, "version"),
+        ({"size_categories": "[small]"}, "size_categories"),
+        ({"task_categories": "[]"}, "task_categories"),
         ({"files": "[{path: a, bytes: 3, sha256: abc}]"}, r"files\.0\.sha256"),
         ({"files": "[{path: a, sha256: " + "a" * 64 + "}]"}, r"files\.0\.bytes"),
         ({"access": "download"}, "url"),
         ({"access": "generated"}, "files"),
+        ({"access": "own"}, "files"),
         ({"access": "manual", "files": "[]"}, "files"),
         ({"licens": "MIT"}, "licens: Extra"),
     ],
@@ -84,6 +102,33 @@ def test_headings(heading):
         body = BODY.replace(f"## {heading}\n\nText.\n", written_there)
         with pytest.raises(DataError, match=f"`## {heading}` is missing"):
             parse(written(body))
+
+
+def test_no_other_headings_and_no_other_order():
+    with pytest.raises(DataError, match="heading `## Notes` is not known; headings: Dataset overview, Example"):
+        parse(written(BODY + "\n## Notes\n\nText.\n"))
+    swapped = BODY.replace(f"## {HEADINGS[0]}\n", "## X\n").replace(f"## {HEADINGS[1]}\n", f"## {HEADINGS[0]}\n")
+    with pytest.raises(DataError, match="its headings stand in another order"):
+        parse(written(swapped.replace("## X\n", f"## {HEADINGS[1]}\n")))
+
+
+def test_the_cards_agree_with_what_the_data_sets_declare():
+    """Types and sizes of what can be built without files; a card leaves open what a setting may change."""
+    for entry in registry.entries("datasets"):
+        if not entry.distribution.startswith("mmkd-") or entry.name == "graph/large-blocks":  # which is large
+            continue
+        card = card_of(entry.name)
+        if card.access not in ("generated", "embedded"):
+            continue
+        declared = registry.load(entry)().fields
+        for field in card.fields:
+            code = declared[field.name]
+            where = f"{entry.name}, {field.name}"
+            assert {code.dtype, *(part.dtype for part in (code.parts or {}).values())} == {field.dtype}, where
+            assert (field.unit or "", field.rate) == (code.unit or field.unit or "", code.rate or field.rate), where
+            if field.shape is not None:
+                assert len(field.shape) == len(code.shape), where
+                assert all(told in (None, size) for told, size in zip(field.shape, code.shape, strict=True)), where
 
 
 @pytest.fixture

@@ -450,6 +450,12 @@ class TestVerify:
         assert sorted(file.name for file in bundle.path.iterdir()) == ["manifest.json", "model.onnx"]
         assert verify(bundle.path).rows == 0
 
+    def test_the_place_stays_as_it_was_named(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        bundle = students.tree().export("bundle")
+        assert bundle.describe().splitlines()[0] == "bundle   bundle"
+        assert bundle.load().manifest == bundle.manifest
+
     def test_another_model_under_the_same_manifest(self, exported):
         student = exported("mlp")[1].load()
         other = Student(

@@ -158,6 +158,20 @@ class TestConform:
             with pytest.raises(DataError, match=rf"{wrong}.*range 0 to 0.1 .*row 1"):
                 conform({"x": [[0.0, 0.0], [0.0, wrong]]}, limits)
 
+    def test_a_range_per_channel(self):
+        """Channels of one field may differ in unit: g and deg/s."""
+        limits = {"x": {**X["x"], "shape": [2, None], "unit": "g, deg/s", "range": [[-8, -1000], [8, 1000]]}}
+        conform({"x": [[[1.0, -8.0], [9.8, 1000.0]]]}, limits)
+        wrong = "field 'x', channel '0', holds 9.8, out of its range -8 to 8 .*row 1.*unit is g, deg/s"
+        with pytest.raises(DataError, match=wrong):
+            conform({"x": [[[1.0], [9.8]], [[9.8], [1.0]]]}, limits)
+        named = {"x": {**limits["x"], "channels": ["ax", "gx"]}}
+        with pytest.raises(DataError, match="channel 'gx', holds -1001"):
+            conform({"x": [[[1.0], [-1001.0]]]}, named)
+        uneven = {"x": {**limits["x"], "range": [-8, [8, 1000]]}}
+        with pytest.raises(DataError, match="holds -9, out of its range -8 to 1000"):
+            conform({"x": [[[1.0], [-9.0]]]}, uneven)
+
     def test_varying_axes(self):
         declared = {name: {**X["x"], "shape": [2, None]} for name in ("x", "y")}
         assert conform({"x": np.zeros((3, 2, 5)), "y": np.zeros((3, 2, 9))}, declared)["y"].shape == (3, 2, 9)

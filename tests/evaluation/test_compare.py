@@ -119,6 +119,6 @@ def test_compare_prints_tables(moons, capsys):
     text = capsys.readouterr().out
     assert "b:distilled - a:distilled" in text
     assert "no verdict" in text
-    assert "1 seeds, and a verdict needs 5" in text
+    assert "1 seed, and a verdict needs 5" in text
     assert main(["compare", "a", "b", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["comparisons"]) == 3

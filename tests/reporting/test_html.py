@@ -3,7 +3,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from mmkd.reporting import html, plots
+from mmkd.reporting import facts, html, plots
 from mmkd.reporting.html import render, write_report
 
 from .fakes import ODD_CASES, THREE, make
@@ -66,7 +66,8 @@ def test_sections_stand_in_their_order(page, text, whole):
         "How it was decided",
         "Environment and recipe",
     ]
-    assert text.index(whole["statements"][0]) < text.index("<h2>Proof")
+    said = facts.in_points(whole["statements"][0], facts.Scale.of(whole))
+    assert text.index(said) < text.index("<h2>Proof")
     assert "name = &#34;graph/glnn&#34;" in text
 
 
@@ -188,3 +189,11 @@ def test_a_failing_page_leaves_the_old_one(tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         write_report(make(THREE), tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text() == "old"
+
+
+def test_what_is_wide_scrolls_by_itself(page, text, whole):
+    """On a phone the page itself is never wider than the screen: tables and pictures scroll inside their boxes."""
+    shown = render(whole, pictures=[{"file": "a.png", "caption": "c", "alt": "a", "address": "data:image/png;base64,"}])
+    for tag in ("<table", "<img"):
+        assert shown.count(tag) == len(re.findall(rf'<div class="scroll" tabindex="0"[^>]*>\s*{tag}', shown)) > 0
+    assert "width=device-width" in text

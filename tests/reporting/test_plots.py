@@ -1,3 +1,4 @@
+import copy
 import xml.etree.ElementTree as ElementTree
 
 import matplotlib as mpl
@@ -101,3 +102,15 @@ def test_odd_names_are_drawn_as_they_are():
     plot = plots.pairs(ODD_CASES["odd names"]())
     assert plot is not None
     assert "_mit $umlaut_ä$ [re…" in text_of(plot)
+
+
+def test_a_logarithmic_axis_is_labelled_in_plain_figures(whole):
+    """matplotlib's own labels are TeX, which a browser shows as it is."""
+    far = copy.deepcopy(whole)
+    for name, arm in far["arms"].items():
+        arm.get("cost", {})["latency_ms"] = {"1": 5.0 if name == "teacher" else 0.04}
+    plot = plots.against_cost(far)
+    assert plot is not None
+    assert plot.figure.axes[0].get_xscale() == "log", plot.alt
+    assert "mathdefault" not in plot.svg
+    assert ">0.1<" in plot.svg.replace("\n", "")

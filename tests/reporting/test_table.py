@@ -36,7 +36,7 @@ def test_what_belongs_to_the_table_stands_below_it(whole):
     text = " ".join(as_text(whole).split())
     gap, comparison = whole["gap_recovered"], whole["comparisons"][0]
     for said in whole["statements"] + whole["warnings"]:
-        assert said in text
+        assert facts.in_points(said, Scale.of(whole)) in text
     low, high = gap["interval"]
     assert f"gap recovered {100 * gap['value']:.0f} %, [{100 * low:.0f}, {100 * high:.0f}] %" in text
     assert f"a true difference of {100 * comparison['smallest_detectable']:.2f} percentage points" in text
@@ -148,3 +148,19 @@ def test_an_arm_with_a_baseline_of_its_own_is_shown_against_it():
     assert "tree (- tree-alone)" in text
     assert "to the arm in brackets" in text
     assert "tree (- tree-alone)" in "".join(cell.text for row in proof(result).rows for cell in row)
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("distilled beats alone by 0.0521 accuracy over 5 seeds", "alone by 5.21 percentage points over 5 seeds"),
+        ("the gain survives (shuffled-teacher +0.057 accuracy)", "(shuffled-teacher +5.7 percentage points)"),
+        ("the mean difference of -0.0319 has p = 0.072", "difference of -3.19 percentage points has p = 0.072"),
+        ("by 0.02 accuracy, less than the margin of 0.01", "by 2 percentage points, less than the margin of 1 perc"),
+        ("a true difference of 0.0425 accuracy would be", "a true difference of 4.25 percentage points would be"),
+        ("by 1.2e-05 accuracy", "by 0.0012 percentage points"),
+    ],
+)
+def test_sentences_and_tables_count_alike(said, shown):
+    assert shown in facts.in_points(said, Scale("accuracy", True, True, 2))
+    assert facts.in_points(said, Scale("accuracy", True, False, 3)) == said

@@ -119,5 +119,5 @@ def test_the_examples_wheel_passes_everything_away_from_its_source(tmp_path, mon
     ran("mmkd", "run", "example/main", "--seeds", "1", "--out", "run", "--set", "training.steps=60")
     ran("mmkd", "export", "run")
     Path("rows.csv").write_text("narrow.0,narrow.1,narrow.2,narrow.3\n0.1,0.2,0.3,0.4\n", encoding="utf-8")
-    assert "1 predictions" in ran("mmkd", "predict", "run/bundle", "rows.csv")
+    assert "1 prediction\n" in ran("mmkd", "predict", "run/bundle", "rows.csv")
     assert "and nothing else" in ran("mmkd", "verify", "run/bundle")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 
 import mmkd
+from mmkd.errors import ConfigError
 
 
 class Student(nn.Module):
@@ -56,3 +58,29 @@ def test_the_weight_of_a_method_scales_its_loss():
         step, view = mmkd.distil(student, teacher, data, [{"use": "soft-targets", "weight": weight}])
         values.append(step(next(view.batches(8)))["loss"].item())
     assert abs(values[1] - 3 * values[0]) < 1e-5
+
+
+class Cosine(mmkd.Method):
+    """A method that nobody registered."""
+
+    def __init__(self, student, sources, /, *, source: str = "teacher", scale: float = 1.0):
+        super().__init__(student, sources)
+        self.source, self.scale = source, scale
+
+    def forward(self, student, sources, batch):
+        cosine = torch.cosine_similarity(student.logits, sources[self.source].logits.detach(), dim=1)
+        return {"cosine": self.scale * (1 - cosine).mean()}
+
+
+def test_a_method_class_needs_no_registration():
+    data = {"x": torch.randn(10, 4), "neighbours": torch.randn(10, 2)}
+    methods = [Cosine, {"use": Cosine, "name": "softer", "scale": 0.5, "weight": 2.0}]
+    step, view = mmkd.distil(Student(), Teacher(), data, methods)
+    losses = step(next(view.batches(5)))
+    own, softer = (losses[f"{name}/cosine"].item() for name in ("Cosine", "softer"))
+    assert softer == pytest.approx(own / 2, rel=1e-5)
+    assert losses["loss"].item() == pytest.approx(own + 2 * softer, rel=1e-5)
+    with pytest.raises(ConfigError, match="two methods are called 'Cosine'"):
+        mmkd.distil(Student(), Teacher(), data, [Cosine, Cosine])
+    with pytest.raises(ConfigError, match="scale' of 'Cosine'"):
+        mmkd.distil(Student(), Teacher(), data, [{"use": Cosine, "scale": "much"}])

@@ -59,6 +59,9 @@ def test_the_student_needs_its_sensor_alone(finished):
     np.testing.assert_allclose(student(imu=clip)["logits"], student(imu=longer)["logits"], atol=1e-4)
     with pytest.raises(DataError, match="range"):
         student(imu=clip * 2000)
+    resting = np.tile([[-9.80665], [0.1], [0.1], [1.0], [1.0], [1.0]], 60)[None]  # an arm that hangs, in m/s2
+    with pytest.raises(DataError, match=r"channel 'ax', holds -9.80665, out of its range -8.1 to 8.1 .*unit is g"):
+        student(imu=resting)
 
 
 def test_raw_files_are_predicted_without_torch(finished, tmp_path):

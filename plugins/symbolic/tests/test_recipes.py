@@ -46,6 +46,9 @@ def test_network_to_tree(own_state, arm):
     arms = done.result["arms"]
     assert set(arms) == {"teacher", "alone", "distilled", "permuted-teacher", "trepan"}
     assert arms[arm]["fidelity"]["agreement"] > 0.5
+    drawn = {picture["file"] for picture in done.result["pictures"]}
+    trees = {f"pictures/tree-{name}.png" for name in ("alone", "distilled", "trepan")}
+    assert drawn == {"pictures/samples.png", *trees}
     bundle = export_run(done.directory, arm=arm, seed=0)
     assert bundle.reads == ("x",)
     assert bundle.max_abs_difference <= 1e-6

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,14 +11,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mmkd.data import Dataset, Field
+from mmkd_crossmodal.motion.body import JOINTS
 from mmkd_crossmodal.motion.sensors import IMU_RATE, SKELETON_RATE
 from mmkd_crossmodal.words import class_vectors
+
+if TYPE_CHECKING:
+    from matplotlib.figure import FigureBase
 
 Array = NDArray[Any]
 
 IMU_CHANNELS = ("ax", "ay", "az", "gx", "gy", "gz")
-ROTATION_LIMIT = 1001.0  # the unit's 1,000 deg/s and what its conversion adds
+# The unit's 8 g and 1,000 deg/s with what its conversion adds: a hanging arm's 9.8 m/s2 is out of range.
+LIMITS = (8.1, 8.1, 8.1, 1001.0, 1001.0, 1001.0)
 HIP_CENTER = 3
+INSTANTS = 5  # of a clip that are drawn
+LIMBS = (
+    ("head", "shoulder_center", "spine", "hip_center"),
+    *(("shoulder_center", *(f"{side}_{joint}" for joint in ("shoulder", "elbow", "wrist", "hand"))) for side in "lr"),
+    *(("hip_center", *(f"{side}_{joint}" for joint in ("hip", "knee", "ankle", "foot"))) for side in "lr"),
+)
 
 
 class Clips(Dataset):
@@ -59,7 +70,7 @@ class Clips(Dataset):
                 layout="series",
                 unit="g, deg/s",
                 rate=IMU_RATE,
-                range=(-ROTATION_LIMIT, ROTATION_LIMIT),
+                range=(tuple(-limit for limit in LIMITS), LIMITS),
                 channels=IMU_CHANNELS,
             ),
             "label": Field((), "int64", target=True, classes=tuple(classes)),
@@ -72,6 +83,37 @@ class Clips(Dataset):
             groups=torch.from_numpy(subjects.astype(np.int64)),
             unit="subject",
         )
+
+    def draw(self, row: int, figure: FigureBase) -> str:
+        """The skeleton at some instants, seen from the camera, and what the unit reads."""
+        skeleton, unit = (self.samples[name][row].cpu().numpy() for name in ("skeleton", "imu"))
+        frames = skeleton[:, : _length(skeleton)].T.reshape(-1, len(JOINTS), 3)
+        above, below = figure.subfigures(2, 1, height_ratios=[1.1, 1])
+        body = above.subplots()
+        for number, frame in enumerate(frames[np.linspace(0, len(frames) - 1, INSTANTS).astype(int)]):
+            for limb in LIMBS:
+                joints = frame[[JOINTS.index(name) for name in limb]]
+                worn = "r_wrist" in limb
+                colour = "#d55e00" if worn else "#3b4248"
+                body.plot(joints[:, 0] + number * 1.3, joints[:, 1], color=colour, linewidth=1.4 if worn else 0.9)
+        body.set(aspect="equal", title="skeleton, m; the unit's arm in orange")
+        body.title.set_fontsize(6)
+        body.axis("off")
+        used = unit[:, : _length(unit)]
+        time = np.arange(used.shape[1]) / IMU_RATE
+        for axes, lines, name in zip(
+            below.subplots(1, 2), (used[:3], used[3:]), ("acc, g", "gyro, deg/s"), strict=True
+        ):
+            axes.plot(time, lines.T, linewidth=0.8)
+            axes.set_title(f"{name}; time in s", fontsize=6, loc="left", pad=2)
+            axes.tick_params(labelsize=6)
+        return "a skeleton and the readings of a unit at the wrist"
+
+
+def _length(series: Array) -> int:
+    """Instants of a series `[C, T]` before the zeros behind it."""
+    used = np.flatnonzero(np.abs(series).sum(0))
+    return int(used[-1]) + 1 if len(used) else series.shape[1]
 
 
 def padded(series: Sequence[Array]) -> Tensor:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from mmkd.data import Dataset, Field, Split
+from mmkd_graph.drawing import short, star
 from mmkd_graph.graph import Graph
 from mmkd_graph.splits import Rows, Setting, in_setting
 from mmkd_graph.structure import position_features, smoothed_features
+
+if TYPE_CHECKING:
+    from matplotlib.figure import FigureBase
 
 
 class NodeData(Dataset):
@@ -27,7 +32,7 @@ class NodeData(Dataset):
 
     Arguments:
         graph: undirected and without self loops.
-        setting: `transductive` or `production`, see `mmkd_graph.splits.in_setting`.
+        setting: `transductive`, `inductive` or `production`, see `mmkd_graph.splits.in_setting`.
         positions: columns of `position`; 0 leaves it out.
         smoothing: hops of `smoothed`; 0 leaves it out.
         legal: smallest and largest legal feature value, where known.
@@ -61,6 +66,18 @@ class NodeData(Dataset):
         if self.smoothing:
             made["smoothed"] = smoothed_features(x, edges, self.smoothing, hidden)
         return made
+
+    def neighbours(self, row: int) -> Tensor:
+        """Ids of the nodes that an edge leads to from `row`."""
+        source, target = self.relations["edge_index"].cpu()
+        return target[source == row]
+
+    def draw(self, row: int, figure: FigureBase) -> str:
+        """The node and its neighbours with their classes; `?` is the node itself."""
+        classes, label = self.fields["label"].classes, self.samples["label"].cpu()
+        known = [int(label[node]) for node in self.neighbours(row)]
+        star(figure.subplots(), [(classes[one], short(classes[one])) if one >= 0 else ("unknown", "") for one in known])
+        return "a node and the classes of its neighbours"
 
     def parts(self, seed: int) -> tuple[Rows, Rows, Rows]:
         """Ids to train, select and test on."""

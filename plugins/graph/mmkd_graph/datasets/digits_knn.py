@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from pydantic import NonNegativeInt, PositiveInt
 from sklearn.datasets import load_digits
@@ -10,6 +12,9 @@ from mmkd.errors import ConfigError
 from mmkd_graph.datasets.base import NodeData
 from mmkd_graph.graph import Graph, nearest_neighbours
 from mmkd_graph.splits import Rows, Setting, per_class
+
+if TYPE_CHECKING:
+    from matplotlib.figure import FigureBase
 
 GREY_LEVELS = 16
 
@@ -54,6 +59,22 @@ class DigitsKNN(NodeData):
         )
         super().__init__(graph, setting=setting, positions=positions, smoothing=smoothing, legal=(0.0, 1.0))
         self.labels_per_class, self.valid_per_class = labels_per_class, valid_per_class
+
+    def draw(self, row: int, figure: FigureBase) -> str:
+        """The digit, and up to six of those that it is tied to with their classes."""
+        pixels, label = self.samples["x"].cpu().numpy().reshape(-1, 8, 8), self.samples["label"].cpu()
+        own, others = figure.subfigures(1, 2, width_ratios=[1, 1.2])
+        axes = own.subplots()
+        axes.imshow(pixels[row], cmap="gray_r")
+        axes.set_title("the digit", fontsize=7)
+        axes.axis("off")
+        tied = self.neighbours(row)
+        for place, node in zip(others.subplots(3, 2).flat, [*tied.tolist()[:6], *[None] * 6], strict=False):
+            place.axis("off")
+            if node is not None:
+                place.imshow(pixels[node], cmap="gray_r")
+                place.set_title(f"neighbour: {int(label[node])}", fontsize=6, pad=1)
+        return "a digit and those that it is tied to"
 
     def parts(self, seed: int) -> tuple[Rows, Rows, Rows]:
         return per_class(self.samples["label"].numpy(), seed, self.labels_per_class, self.valid_per_class)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mmkd.data import Dataset, Field, Split
+from mmkd_graph.drawing import short, star
 from mmkd_graph.splits import Rows, Setting, in_setting
 from mmkd_graph.typed import TypedGraph, paths
+
+if TYPE_CHECKING:
+    from matplotlib.figure import FigureBase
 
 METAPATH_NEIGHBOURS = 32
 
@@ -27,7 +31,7 @@ class TypedData(Dataset):
 
     Arguments:
         graph: the graph.
-        setting: `transductive` or `production`, see `mmkd_graph.splits.in_setting`.
+        setting: `transductive`, `inductive` or `production`, see `mmkd_graph.splits.in_setting`.
         metapaths: types passed on the way from row to row, e.g. `{"pap": ["author"]}`.
         derived: types whose features say of which words, tags ... a node's rows have any: the largest value over the
             rows tied to it. Where rows are hidden, they are made anew of those that are seen.
@@ -69,6 +73,25 @@ class TypedData(Dataset):
             unit="node",
             single_graph=True,
         )
+
+    def draw(self, row: int, figure: FigureBase) -> str:
+        """The node and what it is tied to; inside a tied node its class, or the class of most rows tied to that."""
+        target, labels, names = self.graph.target, self.graph.labels, self.graph.classes
+        ties = []
+        for (source, kind, end), pairs in self.graph.edges.items():
+            if source != target:
+                continue
+            for node in pairs[1][pairs[0] == row]:
+                if end == target:
+                    told = labels[[int(node)]]
+                else:
+                    rows = pairs[0][pairs[1] == node]
+                    told = labels[rows[rows != row]]
+                told = told[told >= 0]
+                text = short(names[int(np.bincount(told).argmax())]) if len(told) else ""
+                ties.append((kind.replace("_", " ") if end == target else end, text))
+        star(figure.subplots(), ties)
+        return f"a {target} and what it is tied to, with classes"
 
     def parts(self, seed: int) -> tuple[Rows, Rows, Rows]:
         """Ids to train, select and test on."""

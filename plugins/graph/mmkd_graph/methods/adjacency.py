@@ -42,6 +42,7 @@ class AdjacencyMatching(Method):
         "Joshi et al. 2022, On Representation Knowledge Distillation for Graph Neural Networks, IEEE TNNLS, arXiv"
         " 2111.04964: global structure preserving loss"
     )
+    at_inference = "edges, where the student is a graph network"
 
     def __init__(
         self,

@@ -60,6 +60,7 @@ class GraphAKD(Opposed):
         "He et al. 2022, Compressing Deep Graph Neural Networks via Adversarial Knowledge Distillation, KDD, arXiv"
         " 2205.11678"
     )
+    at_inference = "edges, where the student is a graph network"
 
     def __init__(
         self,

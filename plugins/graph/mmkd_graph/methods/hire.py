@@ -63,6 +63,7 @@ class HIRE(Method):
         "after Liu et al. 2022, HIRE: Distilling High-order Relational Knowledge From Heterogeneous Graph Neural "
         "Networks, arXiv 2207.11887; a reading without the authors' code"
     )
+    at_inference = "edges, where the student is a graph network"
 
     def __init__(
         self,

@@ -52,6 +52,7 @@ class InfGraND(Method):
     citation = (
         "Eskandari et al. 2026, InfGraND: An Influence-Guided GNN-to-MLP Knowledge Distillation, TMLR, arXiv 2601.08033"
     )
+    at_inference = "`smoothed`, made of a node's edges, where the student reads it"
 
     def __init__(
         self,

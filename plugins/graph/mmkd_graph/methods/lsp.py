@@ -36,6 +36,7 @@ class LSP(Method):
     """
 
     citation = "Yang et al. 2020, Distilling Knowledge From Graph Convolutional Networks, arXiv 2003.10477, eqs. 3-6"
+    at_inference = "edges, where the student is a graph network"
 
     def __init__(
         self,

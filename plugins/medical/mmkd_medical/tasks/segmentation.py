@@ -17,8 +17,10 @@ from mmkd.data.fields import Field
 from mmkd.data.views import Batch
 from mmkd.distributed import share_of
 from mmkd.errors import ConfigError, DataError
+from mmkd.pictures import Picture
 from mmkd.signals import Signals
 from mmkd.tasks.base import Records, Task
+from mmkd_medical.drawing import Case, segmentations
 from mmkd_medical.overlap import dice_per_class, hausdorff95
 
 
@@ -129,6 +131,46 @@ class Segmentation(Task):
         shares = np.array([(truth == number).mean() for number in range(1, len(self.field.classes))])
         return float((2 * shares / (1 + shares)).max() / len(shares))
 
+    def pictures(self, records: Mapping[str, Records], read: Callable[[np.ndarray], Batch]) -> list[Picture]:
+        """One slice of the worst, the median and the best patient of the last arm: the scans, truth and answers."""
+        index = next(iter(records.values()))["index"]
+        groups = read(index[:1]).view.dataset.groups
+        of = index if groups is None else groups.cpu().numpy()[index]
+        patients = np.unique(of)
+        dice = {name: _mean(self._dice(kept, of), 1) for name, kept in records.items()}
+        order = np.argsort(dice[list(records)[-1]], kind="stable")
+        cases = []
+        for place in sorted({0, len(order) // 2, len(order) - 1}):
+            patient = int(order[place])
+            rows = np.flatnonzero(of == patients[patient])
+            said = {name: self._volumes(kept["classes"][rows]) for name, kept in records.items()}
+            truth = next(iter(said.values()))[1]
+            row = int((truth > 0).reshape(len(rows), -1).sum(1).argmax())
+            batch = read(index[rows[[row]]])
+            cut = int((truth[row] > 0).sum((1, 2)).argmax()) if truth.ndim == 4 else None
+            cases.append(
+                Case(
+                    {name: _slice(batch[name][0, 0].cpu().numpy(), cut) for name in self._scans(batch)},
+                    _slice(truth[row], cut),
+                    {name: _slice(predicted[row], cut) for name, (predicted, _) in said.items()},
+                    {name: float(dice[name][patient]) for name in records},
+                )
+            )
+        told = "; ".join(", ".join(f"{name} {100 * one:.0f} %" for name, one in case.dice.items()) for case in cases)
+        last = list(records)[-1]
+        return [
+            Picture(
+                "segmentations",
+                f"Test patients of the first seed: the worst, the median and the best of {last}, by Dice over the "
+                "patient; the slice with the most of the lesion. Truth is outlined in white on every answer.",
+                f"Slices of {len(cases)} patients with the lesion as each arm draws it. Dice of the patients: {told}.",
+                segmentations(cases, len(self.field.classes)),
+            )
+        ]
+
+    def _scans(self, batch: Batch) -> list[str]:
+        return [name for name in batch.samples if name in batch.view.fields and not batch.view.fields[name].target]
+
     def describe(self) -> dict[str, Any]:
         return {
             **super().describe(),
@@ -147,6 +189,10 @@ class Segmentation(Task):
         count = len(self.field.classes)
         volumes = (self._volumes(records["classes"][groups == one]) for one in np.unique(groups))
         return np.array([dice_per_class(predicted, truth, count)[1:] for predicted, truth in volumes])
+
+
+def _slice(volume: np.ndarray, number: int | None) -> np.ndarray:
+    return volume if number is None else volume[number]
 
 
 def _mean(values: np.ndarray, axis: int | None = None) -> np.ndarray:

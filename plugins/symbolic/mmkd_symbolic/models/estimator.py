@@ -12,6 +12,7 @@ from scipy.special import softmax
 from mmkd.data.fields import Field, OutputSpec
 from mmkd.errors import ConfigError
 from mmkd.estimators import Arrays, Estimator
+from mmkd.pictures import Picture
 from mmkd_symbolic.expressions import Expression
 from mmkd_symbolic.models.tree import Tree
 
@@ -65,6 +66,15 @@ class TreeStudent(Estimator):
 
     def describe(self, classes: Sequence[str]) -> dict[str, Any]:
         return {"leaves": self.tree.leaves, "rules": {name: str(rule) for name, rule in self.rules(classes).items()}}
+
+    def pictures(self, arm: str, classes: Sequence[str]) -> list[Picture]:
+        from mmkd_symbolic.models.drawing import tree_picture
+
+        names = list(classes) or [str(number) for number in range(self.classes)]
+        tests = {self.columns[column].partition("=")[0] for column in self.tree.column if column >= 0}
+        caption = f"The tree of {arm} under the first seed, {self.tree.leaves} leaves; to the left where a test holds."
+        alt = f"Decision tree of {arm}: {self.tree.leaves} leaves, tests of {', '.join(sorted(tests)) or 'nothing'}."
+        return [Picture(f"tree-{arm}", caption, alt, tree_picture(self.tree, self.columns, names))]
 
     def to_onnx(self) -> ModelProto:
         return self.tree.to_onnx("x", self.width)

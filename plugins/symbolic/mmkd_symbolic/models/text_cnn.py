@@ -49,7 +49,8 @@ class TextCNN(nn.Module):
     ) -> None:
         super().__init__()
         (field,) = inputs.values()
-        if not field.dtype.startswith("int") or field.range is None or len(field.shape) != 1:
+        highest = field.range[1] if field.range else ()
+        if not field.dtype.startswith("int") or isinstance(highest, tuple) or len(field.shape) != 1:
             raise ConfigError("symbolic/text-cnn reads word numbers: whole numbers `[length]` with a declared range")
         if list(outputs) != ["logits"] or len(outputs["logits"]) != 1:
             raise ConfigError(f"symbolic/text-cnn gives class logits alone, and the task wants {', '.join(outputs)}")
@@ -57,7 +58,7 @@ class TextCNN(nn.Module):
             raise ConfigError(
                 f"symbolic/text-cnn: widths {list(widths)} do not fit sentences of {field.shape[0]} words"
             )
-        self.embedding = nn.Embedding(int(field.range[1]) + 1, embedding, padding_idx=PADDING)
+        self.embedding = nn.Embedding(int(highest) + 1, embedding, padding_idx=PADDING)
         nn.init.uniform_(self.embedding.weight, -0.25, 0.25)
         with torch.no_grad():
             self.embedding.weight[PADDING] = 0
