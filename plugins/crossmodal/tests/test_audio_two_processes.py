@@ -5,23 +5,17 @@ Run as a script this file is one of the processes; pytest starts two.
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from datetime import timedelta
-from pathlib import Path
-
 import pytest
 import torch
-import torch.distributed as dist
 from torch import nn
 from torch.nn import functional as F
 
 from mmkd.binding import Bound, bind
 from mmkd.data import Dataset, Field, View
-from mmkd.distributed import rank, world_size
 from mmkd.schemes.base import Update
 from mmkd.sources.base import Knowledge
 from mmkd.sources.live import Live
+from mmkd.testing import two_processes
 from mmkd.training.step import Step
 from mmkd_crossmodal.methods.clip_kd import ClipKD
 from mmkd_crossmodal.methods.contrastive_mapping import ContrastiveMapping
@@ -69,41 +63,19 @@ def step_of(case):
 
 
 def gradients(case):
-    """Gradients of one step, averaged over processes, each of which has its share of the rows."""
-    step, view = step_of(case)
-    rows = torch.tensor([0, 1, 2, 3, 4, 5, 6, 0])  # row 0 twice, once in each process
-    step(view.batch(rows[rank() * ROWS // world_size() :][: ROWS // world_size()]))["loss"].backward()
-    found = {name: parameter.grad for name, parameter in step.named_parameters() if parameter.grad is not None}
-    for gradient in found.values() if world_size() > 1 else ():
-        dist.all_reduce(gradient)
-        gradient /= world_size()
-    return found
+    """Gradients of one step on rows of which row 0 comes twice, once in each process."""
+    return two_processes.gradients(*step_of(case), torch.tensor([0, 1, 2, 3, 4, 5, 6, 0]))
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    place = tmp_path_factory.mktemp("two")
-    command = [sys.executable, __file__, str(place)]
-    processes = [subprocess.Popen([*command, str(number)]) for number in range(2)]
-    assert [process.wait(timeout=240) for process in processes] == [0, 0]
-    return torch.load(place / "gradients.pt", weights_only=True)
+    return two_processes.gradients_of_two(__file__, tmp_path_factory.mktemp("two"))
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_learn_what_one_does(shared, case):
-    alone = gradients(case)
-    assert alone
-    assert alone.keys() == shared[case].keys()
-    for name, gradient in alone.items():
-        assert gradient.abs().max() > 0, name
-        torch.testing.assert_close(shared[case][name], gradient, atol=1e-9, rtol=1e-6)
+    two_processes.assert_alike(shared[case], gradients(case))
 
 
 if __name__ == "__main__":
-    folder, number = Path(sys.argv[1]), int(sys.argv[2])
-    store = dist.FileStore(str(folder / "store"), 2)
-    dist.init_process_group("gloo", store=store, rank=number, world_size=2, timeout=timedelta(seconds=200))
-    found = {case: gradients(case) for case in CASES}
-    if number == 0:
-        torch.save(found, folder / "gradients.pt")
-    dist.destroy_process_group()
+    two_processes.serve({case: lambda case=case: gradients(case) for case in CASES})
