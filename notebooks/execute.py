@@ -39,6 +39,8 @@ def main() -> int:
     paths = sorted(FOLDER.glob("*.ipynb"))
     if options.names:
         paths = [FOLDER / f"{Path(name).stem}.ipynb" for name in options.names]
+    # Notebooks side by side share the processor's threads out, which else wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // options.jobs, 1)))
     with ThreadPoolExecutor(options.jobs) as pool:
         failed = [bool(troubles) for troubles in pool.map(lambda path: report(path, check), paths)]
     # The closing line that test runners print, so that a log's reader finds it.
