@@ -76,6 +76,7 @@ def execute(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
             resources={"metadata": {"path": folder}},
         )
         client.execute()
+    fresh.metadata = copy.deepcopy(notebook.metadata)  # without the version of this machine's Python
     return fresh
 
 
