@@ -1,4 +1,4 @@
-"""What the graph data sets share: nodes as rows, one relation, a label, and the two settings."""
+"""What the graph data sets share: nodes as rows, one relation, a label, and the three settings."""
 
 from __future__ import annotations
 
