@@ -26,7 +26,7 @@ from mmkd.training.checkpoints import Checkpoints, flatten_optimiser, restore_op
 from mmkd.training.loader import batches
 from mmkd.training.optimisers import gradient_norm, learning_rate, make_optimiser
 from mmkd.training.order import Order
-from mmkd.training.randomness import StepKeys, forked, key, set_global
+from mmkd.training.randomness import StepKeys, fixed_order, forked, key, set_global
 from mmkd.training.settings import Training
 from mmkd.training.step import Step, evaluating
 
@@ -119,7 +119,8 @@ class Trainer:
             with storage_errors(self.directory):
                 self.directory.mkdir(parents=True, exist_ok=True)
             truncate_to(self.directory / "metrics.jsonl", state.get("metrics_bytes", 0))
-        with forked(self.seed, "dropout"):  # the loop seeds the global generators at every step; put them back after it
+        # The loop seeds the global generators at every step; they are put back after it.
+        with forked(self.seed, "dropout"), fixed_order(self.device):
             for number, stage in enumerate(self.stages):
                 begin = self.ends[number - 1] if number else 0
                 if self.fitted.steps >= self.ends[number] or self.fitted.stopped:

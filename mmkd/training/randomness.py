@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,6 +47,28 @@ def set_global(value: int) -> None:
     torch.default_generator.manual_seed(value)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(value)
+
+
+@contextmanager
+def fixed_order(device: torch.device) -> Iterator[None]:
+    """Inside the block the threads of a CPU add in one order; a GPU is left in the mode that its user chose.
+
+    Else the gradient of a gather (`h[edges]`) depends on which thread adds first, and bits differ from run to run.
+    """
+    if device.type != "cpu":
+        yield
+        return
+    # Not `use_deterministic_algorithms`, which imports the compiler: seconds.
+    memory: Any = torch.utils.deterministic
+    mode, fills = torch.get_deterministic_debug_mode(), memory.fill_uninitialized_memory
+    if mode == 0:
+        torch.set_deterministic_debug_mode("warn")
+        memory.fill_uninitialized_memory = False  # slow, and for debugging
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(mode)
+        memory.fill_uninitialized_memory = fills
 
 
 class StepKeys:

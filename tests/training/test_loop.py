@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import suppress
 from dataclasses import asdict
 
 import numpy as np
@@ -31,7 +32,7 @@ from mmkd.training.checkpoints import Checkpoints
 from mmkd.training.loop import Trainer
 from mmkd.training.optimisers import learning_rate
 from mmkd.training.order import Order
-from mmkd.training.randomness import PURPOSES, StepKeys, forked, generator, key
+from mmkd.training.randomness import PURPOSES, StepKeys, fixed_order, forked, generator, key
 from mmkd.training.settings import Training
 from mmkd.training.step import Step, StepCall, evaluating
 
@@ -81,6 +82,15 @@ class Anchors(Method):
         return {"pull": F.mse_loss(student.logits, batch["anchor"] + batch["moving"])}
 
 
+class Edges(Method):
+    """A gather of so many rows that threads share out its gradient."""
+
+    def forward(self, student, sources, batch):
+        generator = torch.Generator().manual_seed(0)
+        rows = torch.randint(0, len(batch.index), (20_000,), generator=generator)
+        return {"edges": (student.features["hint"][rows] * torch.randn(20_000, 1, generator=generator)).square().mean()}
+
+
 def bound(hidden, seed=0):
     with forked(seed, "student-init", hidden):
         net = Net(hidden)
@@ -96,7 +106,7 @@ def lesson(view, *, methods=("soft-targets", "fitnets"), weights=None):
     student, teacher = bound(6), Live(Knowledge(view.dataset, [bound(9)]))
     batch = view.batch(view.rows[:2])
     specs = student.measure(batch), {"teacher": teacher.measure(batch)}
-    kinds = {"soft-targets": SoftTargets, "fitnets": FitNets, "anchors": Anchors}
+    kinds = {"soft-targets": SoftTargets, "fitnets": FitNets, "anchors": Anchors, "edges": Edges}
     with forked(0, "adapter"):
         built = {name: kinds[name](*specs) for name in methods}
     return student, teacher, Update(["student"], Classification(FIELDS), 1.0, built, weights, {"teacher": teacher})
@@ -666,3 +676,41 @@ def test_forked_streams_start_alike_and_leave_no_trace():
     with forked(3, "adapter"):
         assert not torch.equal(torch.rand(5), first)
     assert torch.equal(torch.rand(2), expected)
+
+
+@pytest.fixture
+def four_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_threads_do_not_race(four_threads):
+    """Which thread adds first must not be seen in a gradient: a GNN's neighbours are gathered in every layer."""
+
+    def trained():
+        view = a_view()
+        student, _, update = lesson(view, methods=("edges",))
+        train(student, update, view)
+        return weights_of(student)
+
+    first = trained()
+    for _ in range(4):
+        assert_equal(trained(), first)
+
+
+@pytest.mark.parametrize("mode", [0, 1, 2])
+def test_fixed_order_leaves_the_users_mode(mode):
+    fills = torch.utils.deterministic.fill_uninitialized_memory
+    try:
+        torch.set_deterministic_debug_mode(mode)
+        with suppress(ZeroDivisionError), fixed_order(torch.device("cpu")):
+            assert torch.get_deterministic_debug_mode() == max(mode, 1)
+            raise ZeroDivisionError
+        with fixed_order(torch.device("cuda")):
+            assert torch.get_deterministic_debug_mode() == mode
+        assert torch.get_deterministic_debug_mode() == mode
+        assert torch.utils.deterministic.fill_uninitialized_memory is fills
+    finally:
+        torch.set_deterministic_debug_mode(0)
