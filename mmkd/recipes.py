@@ -284,10 +284,13 @@ def _locate(name: str) -> Path | Traversable:
 
 
 def assign(table: dict[str, Any], assignment: str) -> None:
-    """Set one dotted key from `key.path=value`. The value is TOML, or else a string."""
+    """Set one dotted key from `key.path=value`. The value is TOML, or else a string; `key.path=` takes the key away."""
     path, separator, text = assignment.partition("=")
     if not separator or not path.strip():
         raise ConfigError(f"--set {assignment}: expected key.path=value", "e.g. --set student.hidden=64")
+    if not text.strip():
+        remove(table, path.strip(), f"--set {assignment}")
+        return
     try:
         value = tomllib.loads(f"value = {text.strip()}")["value"]
     except tomllib.TOMLDecodeError:
@@ -300,6 +303,20 @@ def change(table: dict[str, Any], path: str, value: Any, where: str) -> None:
 
     Raises `ConfigError`, which begins with `where`, for a key below a value and a position that a list has not.
     """
+    here, last = _holder(table, path, where)
+    here[_position(here, last, where) if isinstance(here, list) else last] = value
+
+
+def remove(table: dict[str, Any], path: str, where: str) -> None:
+    """Take a dotted key out of a table in place, so that its default holds. Raises `ConfigError` for an absent key."""
+    here, last = _holder(table, path, where)
+    if isinstance(here, dict) and last not in here:
+        raise ConfigError(f"{where}: there is no '{path}' to take away", f"given there: {', '.join(here) or 'nothing'}")
+    del here[_position(here, last, where) if isinstance(here, list) else last]
+
+
+def _holder(table: dict[str, Any], path: str, where: str) -> tuple[Any, str]:
+    """The table or list that a dotted key stands in, and its last part."""
     parts = [part.strip('"') for part in re.findall(r'"[^"]*"|[^."]+', path)]
     if not parts:
         raise ConfigError(f"{where}: '{path}' is no key", "e.g. student.hidden")
@@ -307,10 +324,7 @@ def change(table: dict[str, Any], path: str, value: Any, where: str) -> None:
     here: Any = table
     for key in parents:
         here = _step_into(here, key, where)
-    if isinstance(here, list):
-        here[_position(here, last, where)] = value
-    else:
-        here[last] = value
+    return here, last
 
 
 def _step_into(here: Any, key: str, where: str) -> Any:

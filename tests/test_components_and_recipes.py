@@ -108,6 +108,17 @@ def test_every_installed_recipe_resolves_to_itself(name):
     assert recipes.resolve(recipes.check(tomllib.loads(recipes.to_toml(resolved)))) == resolved
 
 
+def test_set_to_nothing_takes_a_key_away():
+    """One arm of several, an element of a list, a setting whose default is wanted."""
+    given, _ = recipes.load("graph/gnn-to-mlp")
+    taken, _ = recipes.load("graph/gnn-to-mlp", ["arms.krd=", "evaluation.controls.0=", "student.dropout = "])
+    assert set(given.arms) - set(taken.arms) == {"krd"}
+    assert taken.evaluation.controls == given.evaluation.controls[1:]
+    assert recipes.resolve(taken)["student"]["dropout"] == 0.0
+    quoted, _ = recipes.load("graph/gnn-to-mlp", ['name=""'])
+    assert quoted.name == ""
+
+
 def test_set_changes_nested_keys_and_list_elements():
     changes = ["student.hidden=64", "methods.0.temperature=1", "training.schedule=cosine", "evaluation.controls=[]"]
     recipe, _ = recipes.load(RECIPE, changes)
@@ -121,6 +132,8 @@ def test_set_changes_nested_keys_and_list_elements():
     [
         ("student.hidden", "key.path=value"),
         ("methods.3.temperature=1", "'3' is no position in a list of 1"),
+        ("methods.3=", "'3' is no position in a list of 1"),
+        ("student.hiden=", "there is no 'student.hiden' to take away"),
         ("student.use.deep=1", "'use' is a value"),
         ("trainig.steps=5", "did you mean 'training'"),
         ("training.stesp=5", "training.stesp"),

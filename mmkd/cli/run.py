@@ -26,7 +26,7 @@ Examples:
     "changes",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change a setting: student.hidden=64, methods.0.weight=2.",
+    help="Change a setting: student.hidden=64, methods.0.weight=2; arms.krd= takes one away.",
 )
 @click.option("--seeds", type=click.IntRange(min=1), help="How many seeds, in place of the recipe's.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory; one of the same recipe is resumed.")
