@@ -94,6 +94,14 @@ class TestNpz:
         assert len(refused) > 75
         assert not [text for text in refused if "\n" in text]
 
+    def test_dense_features(self, npz):
+        """The layout has them too, under a name of their own."""
+        sparse = read_npz(npz())
+        absent = dict.fromkeys(["attr_data", "attr_indices", "attr_indptr", "attr_shape"])
+        dense = read_npz(npz("dense.npz", attr_matrix=sparse.features.astype(np.float64), **absent))
+        assert dense.features.dtype == np.float32
+        assert (dense.features == sparse.features).all()
+
     @pytest.mark.parametrize("key", ["adj_data", "attr_indptr", "labels"])
     def test_missing_key(self, npz, key):
         with pytest.raises(DataError, match=rf"lacks the array {key}; a graph file has adj_data"):
@@ -119,6 +127,9 @@ class TestNpz:
             ({"adj_data": np.ones((51, 2))}, "adj_.*CSR"),
             ({"attr_data": np.array(["x"] * 3)}, "attr_.*CSR"),
             ({"attr_shape": np.array([26, 6])}, "attr_.*CSR"),
+            ({"attr_matrix": np.ones((26, 6))}, "contradicts itself.*features"),
+            ({"attr_matrix": np.ones(27)}, "no matrix of numbers.*float64"),
+            ({"attr_matrix": np.full((27, 6), "x")}, "no matrix of numbers"),
         ],
     )
     def test_contradictions(self, npz, changed, complaint):

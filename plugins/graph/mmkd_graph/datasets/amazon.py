@@ -22,7 +22,7 @@ class Amazon(NodeData):
     """What the two co-purchase graphs share: the largest connected component with the CPF splits.
 
     Arguments:
-        setting: `transductive`, or `production` with a fifth of the test nodes held out.
+        setting: `transductive`; `production`, a fifth of the test nodes held out; `inductive`, those for selection too.
         positions: columns of `position`, where the node stands in the graph; 0 leaves it out.
         smoothing: hops of `smoothed`, the mean of the features around; 0 leaves it out.
 

@@ -28,7 +28,7 @@ class Citations(NodeData):
         split: `cpf`: the largest connected component; each seed draws 20 nodes per class to train and 30 to select on,
             all others are for testing, as in CPF and GLNN. `planetoid`: all nodes with the one public split (20 per
             class, 500, 1,000), whatever the seed.
-        setting: `transductive`, or `production` with a fifth of the test nodes held out.
+        setting: `transductive`; `production`, a fifth of the test nodes held out; `inductive`, those for selection too.
         positions: columns of `position`, where the node stands in the graph; 0 leaves it out.
         smoothing: hops of `smoothed`, the mean of the features around; 0 leaves it out.
 

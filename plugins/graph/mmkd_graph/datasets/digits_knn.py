@@ -26,7 +26,7 @@ class DigitsKNN(NodeData):
     so in the production setting a visible node may have lost a place among its nearest to a node that is hidden.
 
     Arguments:
-        setting: `transductive`, or `production` with a fifth of the test nodes held out.
+        setting: `transductive`; `production`, a fifth of the test nodes held out; `inductive`, those for selection too.
         neighbours: nearest neighbours that each node chooses; an edge needs one of its two ends to choose the other.
         labels_per_class: labelled training nodes.
         valid_per_class: nodes for selection; all others are for testing.

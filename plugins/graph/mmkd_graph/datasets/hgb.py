@@ -24,7 +24,7 @@ class HGB(TypedData):
 
     Arguments:
         path: the archive or folder; relative to the working directory or, if it is not there, to the data root.
-        setting: `transductive`, or `production` with a fifth of the test nodes held out.
+        setting: `transductive`; `production`, a fifth of the test nodes held out; `inductive`, those for selection too.
         without: types to leave out, with their edges.
         metapaths: types passed on the way from one labelled node to another, e.g. `{ apa = ["paper"] }`.
     """

@@ -20,7 +20,7 @@ class HGBACM(HGB):
     have no published label. Metapaths: a common author, a common subject, a citation.
 
     Arguments:
-        setting: `transductive`, or `production` with a fifth of the test papers held out.
+        setting: `transductive`; `production`, a fifth of the test papers held out; `inductive`, those to select on too.
         terms: keep the 1,902 terms, which have no features of their own, and their 511,238 edges.
     """
 

@@ -18,7 +18,7 @@ class Npz(NodeData):
 
     Arguments:
         path: the file; relative to the working directory or, if it is not there, to the data root.
-        setting: `transductive`, or `production` with a fifth of the test nodes held out.
+        setting: `transductive`; `production`, a fifth of the test nodes held out; `inductive`, those for selection too.
         labels_per_class: labelled training nodes.
         valid_per_class: nodes for selection; all others are for testing.
         positions: columns of `position`, where the node stands in the graph; 0 leaves it out.

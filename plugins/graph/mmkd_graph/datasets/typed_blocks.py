@@ -35,7 +35,7 @@ class TypedBlocks(TypedData):
             regard to the class, so that they and all that is found along them say nothing of it. `harm`: the ties of
             the old papers, which labels are drawn from, join one class as in `positive`, but those of the others join
             the next class, so that a teacher which is good on validation rows misleads.
-        hold_out: `transductive`, or `production` with a fifth of the test papers held out.
+        hold_out: `transductive`; `production`, a fifth of test papers held out; `inductive`, those for selection too.
         labels_per_class: labelled training papers, of the old ones.
         valid_per_class: papers for selection, of the old ones.
     """

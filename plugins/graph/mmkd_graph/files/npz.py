@@ -16,22 +16,25 @@ from mmkd_graph.graph import Graph
 
 _MATRIX = ("data", "indices", "indptr", "shape")
 _NEEDED = (*(f"{name}_{part}" for name in ("adj", "attr") for part in _MATRIX), "labels")
+_DENSE = "attr_matrix"
 
 
 def read_npz(path: Path) -> Graph:
     """Read adjacency, features, labels and, where they are plain strings, class names. Nothing is unpickled.
 
     Arguments:
-        path: a file with the arrays `adj_*` and `attr_*` (parts of a CSR matrix: data, indices, indptr, shape),
-            `labels` and perhaps `class_names`; others are not read. Or a zip archive of one such file.
+        path: a file with the arrays `adj_*` and `attr_*` (parts of a CSR matrix: data, indices, indptr, shape), or
+            `attr_matrix` in place of the latter, `labels` and perhaps `class_names`; others are not read. Or a zip
+            archive of one such file.
 
     Raises:
         DataError: the file is absent, truncated, damaged, of another layout, or contradicts itself.
     """
     arrays = _arrays(path)
-    if missing := [key for key in _NEEDED if key not in arrays]:
+    needed = [key for key in _NEEDED if not (_DENSE in arrays and key.startswith("attr_"))]
+    if missing := [key for key in needed if key not in arrays]:
         raise DataError(f"{path} lacks the array {', '.join(missing)}", f"a graph file has {', '.join(_NEEDED)}")
-    adjacency, features = _matrix(arrays, "adj", path), _matrix(arrays, "attr", path)
+    adjacency, features = _matrix(arrays, "adj", path), _features(arrays, path)
     labels = arrays["labels"]
     nodes = adjacency.shape[0]
     if not (adjacency.shape[1] == features.shape[0] == nodes > 0 and labels.shape == (nodes,)):
@@ -43,7 +46,7 @@ def read_npz(path: Path) -> Graph:
     names = arrays.get("class_names", np.arange(count)).astype(str).tolist()
     if len(names) < count:
         raise DataError(f"{path} names {len(names)} classes and has labels up to {count - 1}")
-    return Graph(features.toarray().astype(np.float32), adjacency, labels.astype(np.int64), tuple(names))
+    return Graph(features, adjacency, labels.astype(np.int64), tuple(names))
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -53,7 +56,7 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     found = {}
     try:
         with path.open("rb") as raw, np.load(_unpacked(raw), allow_pickle=False) as file:
-            for key in (*_NEEDED, "class_names"):
+            for key in (*_NEEDED, _DENSE, "class_names"):
                 if key in file.files:
                     try:
                         found[key] = file[key]
@@ -77,6 +80,15 @@ def _unpacked(raw: IO[bytes]) -> IO[bytes]:
             return io.BytesIO(archive.read(inner[0]))
     raw.seek(0)
     return raw
+
+
+def _features(arrays: dict[str, NDArray[Any]], path: Path) -> NDArray[np.float32]:
+    if _DENSE not in arrays:
+        return _matrix(arrays, "attr", path).toarray().astype(np.float32)
+    dense = arrays[_DENSE]
+    if dense.ndim != 2 or dense.dtype.kind not in "biuf":
+        raise DataError(f"{path}: {_DENSE} is no matrix of numbers, but {dense.dtype} of shape {dense.shape}")
+    return dense.astype(np.float32)
 
 
 def _matrix(arrays: dict[str, NDArray[Any]], name: str, path: Path) -> sparse.csr_array:
