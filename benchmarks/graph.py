@@ -3,6 +3,7 @@
     MMKD_DATA=... python -m benchmarks.graph --json graph.json
     MMKD_DATA=... python -m benchmarks.graph --data cora citeseer --setting transductive --recipes gnn-to-mlp
     MMKD_DATA=... python -m benchmarks.graph --data cora --setting transductive --proofs
+    MMKD_DATA=... python -m benchmarks.graph --recipes gnn-to-mlp --arms teacher distilled --fan-out 5
 
 Accuracy in %, mean and population standard deviation over seeds, as the papers give them. Weights are chosen on
 validation accuracy, settings on no score: GLNN's are those of its authors for each graph, those of KRD, FF-G2M and HGMD
@@ -136,6 +137,10 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", choices=STUDENT, default=list(STUDENT))
     parser.add_argument("--setting", nargs="+", choices=("transductive", "production"), default=None)
     parser.add_argument("--recipes", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--arms", nargs="+", help="of gnn-to-mlp, leave out the others")
+    parser.add_argument(
+        "--fan-out", type=int, help="neighbours that the SAGE teacher draws in training; GLNN's code: 5"
+    )
     parser.add_argument("--proofs", action="store_true", help="print every method's proof table with controls instead")
     options = parser.parse_args()
     rows = []
@@ -145,7 +150,9 @@ def main() -> None:
                 if options.proofs:
                     rows += prove(recipe, graph, setting, options.seeds, options.jobs)
                 else:
-                    rows += measure(recipe, graph, setting, options.seeds, options.jobs)
+                    rows += measure(
+                        recipe, graph, setting, options.seeds, options.jobs, arms=options.arms, fan_out=options.fan_out
+                    )
     show(rows, options.json)
 
 
@@ -173,16 +180,31 @@ def settings(recipe: str, graph: str, setting: str) -> list[str]:
     return [*changes, f"student.dropout={own['dropout']}"]
 
 
-def measure(recipe: str, graph: str, setting: str, seeds: int, jobs: int) -> list[Row]:
+def measure(
+    recipe: str,
+    graph: str,
+    setting: str,
+    seeds: int,
+    jobs: int,
+    *,
+    arms: list[str] | None = None,
+    fan_out: int | None = None,
+) -> list[Row]:
     """The rows of one recipe on one graph in one setting."""
     changes = [*settings(recipe, graph, setting), "evaluation.controls=[]"]
+    directory = f"runs/benchmarks/{recipe}-{graph}-{setting}"
+    wanted = {arm: name for arm, name in ARMS[recipe].items() if arms is None or arm in arms}
     if recipe != "gnn-to-mlp":
         changes.append("arms={}")  # ablations
-    done = run(
-        f"graph/{recipe}", changes, seeds=seeds, jobs=jobs, directory=f"runs/benchmarks/{recipe}-{graph}-{setting}"
-    )
+    elif left := [arm for arm in ARMS[recipe] if arm not in (*wanted, "teacher", "alone", "distilled")]:
+        changes += [f"arms.{arm}=" for arm in left]
+        directory += f"-{'-'.join(wanted)}"
+    if fan_out:
+        changes.append(f"sources.teacher.model.fan_out={fan_out}")
+        directory += f"-fan-out-{fan_out}"
+    done = run(f"graph/{recipe}", changes, seeds=seeds, jobs=jobs, directory=directory)
     rows = []
-    for arm, name in ARMS[recipe].items():
+    for arm, name in wanted.items():
         found = done.result["arms"][arm]
         for part in ("test",) if setting == "transductive" else ("tran", "ind"):
             scores = found["per_seed"] if part == "test" else found["parts"][part]["per_seed"]

@@ -35,6 +35,24 @@ def mean_of_both(edge_index: Int[Tensor, "2 E"], nodes: int) -> Messages:
     return torch.cat([source, own]), torch.cat([target, own]), torch.cat([share[target], 2 * share])
 
 
+def mean_of_drawn(edge_index: Int[Tensor, "2 E"], nodes: int, fan_out: int) -> Messages:
+    """`mean_of_both` over `fan_out` in-neighbours of each node, drawn without repetition by torch's global generator.
+
+    The self loop is among those that are drawn from, as where DGL's neighbour sampler draws on GLNN's graphs; a node
+    with fewer neighbours keeps all of them.
+    """
+    own = torch.arange(nodes, device=edge_index.device)
+    source, target = torch.cat([edge_index, own.expand(2, -1)], 1)
+    key = target + torch.rand(len(target), dtype=torch.float64, device=target.device)
+    by_target = key.argsort()
+    degree = target.bincount(minlength=nodes)
+    rank = torch.arange(len(target), device=target.device) - (degree.cumsum(0) - degree).repeat_interleave(degree)
+    drawn = by_target[rank < fan_out]
+    share = 1 / (degree.clamp(max=fan_out).double() + 1)
+    source, target = torch.cat([source[drawn], own]), torch.cat([target[drawn], own])
+    return source, target, share[target]
+
+
 def symmetric(edge_index: Int[Tensor, "2 E"], nodes: int) -> Messages:
     """`D^-1/2 (A + I) D^-1/2` with D the degrees of A + I: Kipf and Welling 2017, arXiv 1609.02907, section 2."""
     own = torch.arange(nodes, device=edge_index.device)

@@ -16,7 +16,7 @@ from mmkd.errors import ConfigError, DataError
 from mmkd_graph import propagation
 from mmkd_graph.models.gcn import GCN
 from mmkd_graph.models.sage import SAGE
-from mmkd_graph.propagation import mean_of_both, propagate, scatter, symmetric
+from mmkd_graph.propagation import mean_of_both, mean_of_drawn, propagate, scatter, symmetric
 
 WEIGHTINGS = [mean_of_both, symmetric]
 LOGITS = {"logits": (3,)}
@@ -203,6 +203,52 @@ class TestStore:
         assert len(propagation._kept) == 1
         assert torch.autograd.gradcheck(lambda x: propagate(x, edge_index, symmetric), x)
         assert torch.autograd.gradgradcheck(lambda x: propagate(x, edge_index, symmetric).square(), x)
+
+
+class TestDrawnNeighbours:
+    @pytest.mark.parametrize("fan_out", [4, 100])
+    def test_enough_is_all(self, edge_index, fan_out):
+        """The largest node has three neighbours and its loop."""
+        x = draw(7, 4)
+        drawn = scatter(x, *mean_of_drawn(edge_index, 7, fan_out))
+        torch.testing.assert_close(drawn, by_hand(x, edge_index, "mean_of_both"))
+
+    @pytest.mark.parametrize("fan_out", [1, 2, 3])
+    def test_so_many_of_each(self, edge_index, fan_out):
+        """Without repetition, among a node's neighbours and itself; the node itself on top; weights that sum to 1."""
+        near = torch.eye(7, dtype=torch.bool)
+        near[edge_index[1], edge_index[0]] = True
+        for _ in range(20):
+            source, target, weight = mean_of_drawn(edge_index, 7, fan_out)
+            drawn, own = (source[:-7], target[:-7]), (source[-7:], target[-7:])
+            assert len({*zip(*(part.tolist() for part in drawn), strict=True)}) == len(drawn[0])
+            assert near[drawn[1], drawn[0]].all()
+            assert drawn[1].bincount(minlength=7).tolist() == near.sum(1).clamp(max=fan_out).tolist()
+            assert own[0].equal(own[1])
+            torch.testing.assert_close(torch.zeros(7).double().index_add(0, target, weight), torch.ones(7).double())
+
+    def test_each_neighbour_as_often(self, edge_index):
+        torch.manual_seed(0)
+        drawn = torch.zeros(7)
+        for _ in range(4000):
+            source, target, _ = mean_of_drawn(edge_index, 7, 2)
+            drawn[source[:-7][target[:-7] == 2]] += 1 / 4000
+        torch.testing.assert_close(drawn[:4], torch.full((4,), 0.5), atol=0.03, rtol=0)  # 0, 1, 3 and itself: 2 of 4
+        assert drawn[4:].sum() == 0
+
+    def test_in_training_alone(self, edge_index):
+        x = draw(7, 5, dtype=torch.float32)
+        drawing, all_of_them = SAGE(inputs(), LOGITS, fan_out=1), SAGE(inputs(), LOGITS)
+        drawing.load_state_dict(all_of_them.state_dict())
+        said = [drawing(x, edge_index) for _ in range(8)]
+        assert any(not one.equal(said[0]) for one in said)
+        assert drawing.eval()(x, edge_index).equal(all_of_them.eval()(x, edge_index))
+        torch.manual_seed(3)
+        first = drawing.train()(x, edge_index)
+        torch.manual_seed(3)
+        assert drawing(x, edge_index).equal(first)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert drawing(x, edge_index).dtype == all_of_them(x, edge_index).dtype
 
 
 class TestModels:
