@@ -143,6 +143,8 @@ def main() -> None:
     )
     parser.add_argument("--proofs", action="store_true", help="print every method's proof table with controls instead")
     options = parser.parse_args()
+    if options.proofs and options.fan_out:
+        parser.error("--fan-out is not for --proofs")
     rows = []
     for setting in options.setting or ("transductive", "production"):
         for graph in options.data:
